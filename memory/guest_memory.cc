@@ -1,0 +1,109 @@
+#include "memory/guest_memory.h"
+
+#include <algorithm>
+
+#include "base/checked_math.h"
+#include "memory/layout.h"
+
+namespace mote::memory {
+namespace {
+
+base::Result<GuestMemory::Region> create_region(Gpa start, uint64_t size_bytes,
+                                                HugePages huge_pages) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  if (huge_pages == HugePages::k2M) {
+    // Reserve the huge pages now: a shortage must be an API error, not a SIGBUS later.
+    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT);
+  }
+  auto mapping = base::MappedRegion::map(size_bytes, PROT_READ | PROT_WRITE, flags, -1, 0,
+                                         huge_pages == HugePages::k2M
+                                             ? "guest memory from 2 MiB huge pages (see "
+                                               "/proc/sys/vm/nr_hugepages)"
+                                             : "guest memory");
+  if (!mapping) return std::unexpected(mapping.error());
+  const int advice = huge_pages == HugePages::kTransparent ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+  if (huge_pages != HugePages::k2M && ::madvise(mapping->data(), size_bytes, advice) != 0 &&
+      huge_pages == HugePages::kTransparent) {
+    return base::fail_errno(errno, "huge_pages: the host has no transparent huge pages");
+  }
+  return GuestMemory::Region{start, std::move(*mapping)};
+}
+
+}  // namespace
+
+base::Result<GuestMemory> GuestMemory::create(uint64_t size_bytes, HugePages huge_pages) {
+  const uint64_t alignment = huge_pages == HugePages::k2M ? 2 * layout::kMib : layout::kPageSize;
+  if (size_bytes == 0 || !base::is_aligned(size_bytes, alignment)) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      "mem_size_mib: guest memory must be a positive multiple of " +
+                          std::to_string(alignment) + " bytes");
+  }
+  std::vector<Region> regions;
+  const uint64_t low_bytes = std::min(size_bytes, layout::kMmioGapStart.value);
+  MOTE_TRY(auto low, create_region(Gpa{0}, low_bytes, huge_pages));
+  regions.push_back(std::move(low));
+  if (size_bytes > low_bytes) {
+    MOTE_TRY(auto high, create_region(layout::kMmioGapEnd, size_bytes - low_bytes, huge_pages));
+    regions.push_back(std::move(high));
+  }
+  return GuestMemory(std::move(regions), huge_pages);
+}
+
+std::span<std::byte> GuestMemory::slice(Gpa address, uint64_t size_bytes) const {
+  if (size_bytes == 0) return {};
+  for (const Region& region : regions_) {
+    if (address < region.start) continue;
+    const uint64_t offset = address.value - region.start.value;
+    if (base::range_fits(offset, size_bytes, region.size_bytes())) {
+      return region.mapping.span().subspan(offset, size_bytes);
+    }
+  }
+  return {};
+}
+
+bool GuestMemory::write(Gpa address, std::span<const std::byte> bytes) const {
+  if (bytes.empty()) return true;
+  const auto target = slice(address, bytes.size());
+  if (target.empty()) return false;
+  std::memcpy(target.data(), bytes.data(), bytes.size());
+  return true;
+}
+
+bool GuestMemory::read(Gpa address, std::span<std::byte> bytes) const {
+  if (bytes.empty()) return true;
+  const auto source = slice(address, bytes.size());
+  if (source.empty()) return false;
+  std::memcpy(bytes.data(), source.data(), bytes.size());
+  return true;
+}
+
+base::Result<> GuestMemory::map_file_private(Gpa address, uint64_t size_bytes, int fd,
+                                             uint64_t file_offset) {
+  if (huge_pages_ == HugePages::k2M) {
+    return base::fail(base::ErrorCode::kUnsupported, "2 MiB pages cannot hold a file mapping");
+  }
+  if (!base::is_aligned(address.value | size_bytes | file_offset, layout::kPageSize)) {
+    return base::fail(base::ErrorCode::kInvalidArgument, "file mapping is not page-aligned");
+  }
+  const auto target = slice(address, size_bytes);
+  if (target.empty()) {
+    return base::fail(base::ErrorCode::kInvalidArgument, "file mapping lies outside guest memory");
+  }
+  void* const mapped =
+      ::mmap(target.data(), size_bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, static_cast<off_t>(file_offset));
+  if (mapped == MAP_FAILED) return base::fail_errno(errno, "cannot map a file into guest memory");
+  return {};
+}
+
+uint64_t GuestMemory::size_bytes() const {
+  uint64_t total = 0;
+  for (const Region& region : regions_) total += region.size_bytes();
+  return total;
+}
+
+Gpa GuestMemory::low_memory_end() const {
+  return Gpa{regions_.front().size_bytes()};
+}
+
+}  // namespace mote::memory
