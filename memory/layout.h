@@ -36,6 +36,7 @@ inline constexpr Gpa kKvmIdentityMap{0xfffbc000};
 
 // Interrupt lines (GSI = IOAPIC pin; split irqchip with 24 pins).
 inline constexpr uint32_t kIoApicPins = 24;
+inline constexpr uint32_t kKeyboardGsi = 1;
 inline constexpr uint32_t kSerialGsi = 4;
 inline constexpr uint32_t kVirtioFirstGsi = 5;
 inline constexpr uint32_t kMaxVirtioDevices = kIoApicPins - kVirtioFirstGsi;  ///< 19.

@@ -1,0 +1,137 @@
+#pragma once
+// The life of one VM: takes Actions, checks that they fit its state, keeps the configuration, owns
+// devices and the Vm. Loop thread only. Actions are applied one at a time; those that arrive while
+// one is under way (a pause, for one) wait their turn, so that the API always answers.
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/virtio/blk/device.h"
+#include "devices/virtio/net/device.h"
+#include "io/event_loop.h"
+#include "io/timer.h"
+#include "monitor/action.h"
+#include "monitor/boot_phases.h"
+#include "monitor/console.h"
+#include "monitor/exit_code.h"
+#include "monitor/metrics.h"
+#include "monitor/vm.h"
+
+namespace mote::monitor {
+
+struct ControllerOptions {
+  std::string instance_id;
+  std::string kvm_device;
+  std::optional<std::string> kernel_cache;
+  bool boot_timer = false;
+  BootPhases phases;
+};
+
+class Controller final : public ActionSink, public VmEvents {
+ public:
+  Controller(io::EventLoop& loop, ControllerOptions options);
+  ~Controller() override = default;
+
+  // ActionSink
+  void apply(Action action, ReplyCallback reply) override;
+
+  /// Ends the VM in order (vCPUs, devices, metrics) and then the loop. The first call's code
+  /// counts.
+  void shut_down(ExitCode code);
+  [[nodiscard]] ExitCode exit_code() const { return exit_code_.value_or(ExitCode::kOk); }
+  [[nodiscard]] BootPhases& phases() { return options_.phases; }
+
+  // VmEvents
+  void on_guest_shutdown() override;
+  void on_fatal_error(const std::string& reason) override;
+  void on_boot_timer(uint64_t monotonic_us, uint64_t cpu_us) override;
+
+ private:
+  struct Drive {
+    virtio::blk::DriveConfig config;
+    std::unique_ptr<virtio::blk::Device> device;
+    uint16_t queue_count;
+  };
+  struct NetworkInterface {
+    virtio::net::NetworkInterfaceConfig config;
+    std::unique_ptr<virtio::net::Device> device;
+    uint16_t queue_pairs;
+  };
+  struct Waiting {
+    Action action;
+    ReplyCallback reply;
+  };
+  struct RequestCount {
+    uint64_t total = 0;
+    uint64_t failed = 0;
+  };
+
+  void run_next();
+  void finish(size_t action_index, ReplyCallback& reply, Reply outcome);
+  /// Actions that are done when they return.
+  Reply run(const Action& action);
+  void pause(ReplyCallback reply);
+
+  Reply handle(const GetInstanceInfo&);
+  Reply handle(const GetVersion&);
+  Reply handle(const GetVmConfig&);
+  Reply handle(const GetMachineConfig&);
+  Reply handle(const PutMachineConfig& action);
+  Reply handle(const PatchMachineConfig& action);
+  Reply handle(const PutCpuConfig& action);
+  Reply handle(const PutBootSource& action);
+  Reply handle(const PutDrive& action);
+  Reply handle(const PatchDrive& action);
+  Reply handle(const PutNetworkInterface& action);
+  Reply handle(const PatchNetworkInterface& action);
+  Reply handle(const PutLogger& action);
+  Reply handle(const PutMetrics& action);
+  Reply handle(const PutSerial& action);
+  Reply handle(const InstanceStart&);
+  Reply handle(const FlushMetrics&);
+  Reply handle(const SendCtrlAltDel&);
+  Reply handle(const PauseVm&);
+  Reply handle(const ResumeVm&);
+
+  Reply set_machine(const MachineConfig& machine);
+  [[nodiscard]] base::Result<> require_not_started() const;
+  [[nodiscard]] base::Result<> require_started() const;
+  [[nodiscard]] VmConfig whole_config() const;
+  [[nodiscard]] uint16_t wanted_queues() const;
+  base::Result<> match_queues_to_vcpus();
+  base::Result<std::unique_ptr<legacy::SerialOutput>> open_serial_output() const;
+  void collect_metrics(MetricsLine& line) const;
+  void flush_metrics();
+  void arm_metrics_timer();
+
+  io::EventLoop& loop_;
+  ControllerOptions options_;
+  VmState state_ = VmState::kNotStarted;
+  std::optional<ExitCode> exit_code_;
+
+  MachineConfig machine_;
+  std::optional<CpuConfig> cpu_;
+  std::optional<BootSource> boot_source_;
+  std::optional<LoggerConfig> logger_;
+  std::optional<MetricsConfig> metrics_config_;
+  std::optional<SerialConfig> serial_;
+  std::vector<Drive> drives_;
+  std::vector<NetworkInterface> network_interfaces_;
+
+  std::deque<Waiting> waiting_;
+  bool busy_ = false;
+  std::array<RequestCount, std::variant_size_v<Action>> requests_{};
+  uint64_t pause_us_ = 0;
+  uint64_t resume_us_ = 0;
+
+  MetricsFile metrics_;
+  io::Timer metrics_timer_;
+  std::unique_ptr<Vm> vm_;  // After the devices it uses, so that it goes before them.
+  std::unique_ptr<ConsoleInput> console_;
+};
+
+}  // namespace mote::monitor

@@ -1,0 +1,155 @@
+// mote: one process, one microVM. Start-up reads from top to bottom; everything after it happens in
+// the event loop.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "api-server/config_file.h"
+#include "api-server/server.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/event_loop.h"
+#include "monitor/controller.h"
+#include "monitor/options.h"
+#include "monitor/signals.h"
+#include "monitor/vcpu.h"
+#include "monitor/version.h"
+
+namespace mote::monitor {
+namespace {
+
+constexpr uint32_t kRingEntries = 256;
+
+ExitCode complain(const base::Error& error, ExitCode code) {
+  const std::string text = error.message();
+  LOG_ERROR("{}", text);
+  std::fprintf(stderr, "mote: %s\n", text.c_str());
+  return code;
+}
+
+BootPhases start_phases(const Options& options, uint64_t now_us, uint64_t cpu_us) {
+  BootPhases phases;
+  phases.process_start_us = options.start_time_us.value_or(now_us);
+  phases.process_start_cpu_us =
+      options.start_time_cpu_us.value_or(options.start_time_us ? 0 : cpu_us);
+  phases.parent_cpu_us = options.parent_cpu_time_us;
+  return phases;
+}
+
+/// Applies an Action that is answered before apply() returns.
+base::Result<> apply_now(Controller& controller, Action action) {
+  base::Result<> outcome;
+  controller.apply(std::move(action), [&](Reply reply) {
+    if (!reply) outcome = std::unexpected(std::move(reply).error());
+  });
+  return outcome;
+}
+
+/// What the command line says of log and metrics goes the way of the API requests it stands for.
+base::Result<> apply_log_options(const Options& options, Controller& controller) {
+  LoggerConfig logger;
+  logger.log_path = options.log_path;
+  logger.level = options.log_level;
+  logger.module = options.log_module;
+  if (options.show_level) logger.show_level = true;
+  if (options.show_log_origin) logger.show_log_origin = true;
+  MOTE_TRY_VOID(apply_now(controller, PutLogger{std::move(logger)}));
+  if (options.metrics_path) {
+    MOTE_TRY_VOID(apply_now(controller, PutMetrics{MetricsConfig{*options.metrics_path}}));
+  }
+  return {};
+}
+
+base::Result<std::string> read_text_file(const std::string& path) {
+  constexpr size_t kLimit = 1024 * 1024;
+  const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid()) return base::fail_errno(errno, "--config-file: cannot open " + path);
+  std::string text(kLimit + 1, '\0');
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return base::fail_errno(errno, "--config-file: cannot read " + path);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  if (size > kLimit) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      "--config-file: " + path + " is larger than 1 MiB");
+  }
+  text.resize(size);
+  return text;
+}
+
+/// Configures from the file and starts the VM.
+base::Result<> apply_config_file(const std::string& path, Controller& controller) {
+  MOTE_TRY(const auto text, read_text_file(path));
+  MOTE_TRY(auto actions, api_server::decode_config_file(text));
+  for (Action& action : actions) MOTE_TRY_VOID(apply_now(controller, std::move(action)));
+  return apply_now(controller, InstanceStart{});
+}
+
+void tell_ready(const Options& options, BootPhases& phases) {
+  phases.api_ready_us = base::monotonic_us();
+  phases.api_ready_cpu_us = base::process_cpu_us();
+  if (!options.ready_fd) return;
+  if (::write(*options.ready_fd, "R", 1) != 1) {
+    LOG_WARNING("--ready-fd: cannot write to descriptor {}: {}", *options.ready_fd,
+                std::strerror(errno));
+  }
+  ::close(*options.ready_fd);
+}
+
+ExitCode run(const Options& options, BootPhases phases) {
+  auto loop = io::EventLoop::create(kRingEntries);
+  if (!loop) return complain(loop.error(), ExitCode::kGenericError);
+  if (auto kick = Vcpu::install_kick_signal(); !kick)
+    return complain(kick.error(), ExitCode::kGenericError);
+
+  Controller controller(
+      **loop, {options.id, options.kvm_device, options.kernel_cache, options.boot_timer, phases});
+  if (auto logs = apply_log_options(options, controller); !logs) {
+    return complain(logs.error(), ExitCode::kBadArguments);
+  }
+  auto signals = SignalWatcher::create(**loop, [&](int signal) {
+    LOG_INFO("signal {}: ending the VM", signal);
+    controller.shut_down(ExitCode::kOk);
+  });
+  if (!signals) return complain(signals.error(), ExitCode::kGenericError);
+
+  std::unique_ptr<api_server::Server> server;
+  if (!options.no_api) {
+    auto created = api_server::Server::create(**loop, options.api_socket, controller,
+                                              {options.http_body_limit});
+    if (!created) return complain(created.error(), ExitCode::kGenericError);
+    server = std::move(*created);
+  }
+  LOG_INFO("Mote {} is ready", kMoteVersion);
+  tell_ready(options, controller.phases());
+  if (options.config_file) {
+    if (auto applied = apply_config_file(*options.config_file, controller); !applied) {
+      return complain(applied.error(), ExitCode::kBadConfiguration);
+    }
+  }
+  if (auto ran = (*loop)->run(); !ran) return complain(ran.error(), ExitCode::kGenericError);
+  LOG_INFO("exiting with code {}", static_cast<int>(controller.exit_code()));
+  return controller.exit_code();
+}
+
+}  // namespace
+}  // namespace mote::monitor
+
+int main(int argc, char** argv) {
+  using namespace mote;
+  const uint64_t now_us = base::monotonic_us();
+  const uint64_t cpu_us = base::process_cpu_us();
+  const auto parsed = monitor::parse_options(argc, argv);
+  if (const auto* const leave = std::get_if<monitor::Leave>(&parsed))
+    return static_cast<int>(leave->code);
+  const auto& options = std::get<monitor::Options>(parsed);
+  return static_cast<int>(monitor::run(options, monitor::start_phases(options, now_us, cpu_us)));
+}

@@ -1,0 +1,49 @@
+#pragma once
+// Builds a Vm from its configuration, step by step. Memory is registered before the interrupt
+// controller: the other way round costs milliseconds of RCU grace periods.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "devices/virtio/device.h"
+#include "monitor/boot/kernel_image.h"
+#include "monitor/vm.h"
+#include "monitor/vm_config.h"
+
+namespace mote::monitor {
+
+/// Where the serial port's output goes when the client named no serial_out_path: descriptor 1.
+struct BuildInputs {
+  const VmConfig& config;
+  std::string kvm_device;
+  std::optional<std::string> kernel_cache;  ///< Directory for decompressed kernels.
+  bool boot_timer = false;
+  std::vector<virtio::Device*> devices;  ///< In slot order; outlive the Vm.
+  std::unique_ptr<legacy::SerialOutput> serial_output;
+};
+
+class VmBuilder final {
+ public:
+  /// Everything but starting the vCPUs. On error nothing of it remains.
+  static base::Result<std::unique_ptr<Vm>> build(BuildInputs inputs, io::EventLoop& loop,
+                                                 VmEvents& events);
+
+ private:
+  VmBuilder(BuildInputs inputs, Vm& vm, const Kvm& kvm)
+      : inputs_(std::move(inputs)), vm_(vm), kvm_(kvm) {}
+
+  base::Result<boot::Entry> load_boot_images();
+  base::Result<> register_memory();
+  base::Result<> add_legacy_devices();
+  base::Result<> add_virtio_devices(io::EventLoop& loop);
+  base::Result<> create_vcpus(const boot::Entry& entry, io::EventLoop& loop);
+  [[nodiscard]] std::vector<boot::VirtioMmioSlot> virtio_slots() const;
+
+  BuildInputs inputs_;
+  Vm& vm_;
+  const Kvm& kvm_;
+};
+
+}  // namespace mote::monitor
