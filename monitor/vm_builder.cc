@@ -88,7 +88,7 @@ base::Result<boot::Entry> VmBuilder::load_boot_images() {
   MOTE_TRY(const auto rsdp,
            boot::write_acpi_tables(vm_.memory_, inputs_.config.machine.vcpu_count, slots));
   if (kernel.entry.protocol == boot::BootProtocol::kPvh) {
-    MOTE_TRY_VOID(boot::write_pvh_start_info(vm_.memory_, kernel, initrd, command_line, rsdp));
+    MOTE_TRY_VOID(boot::write_pvh_start_info(vm_.memory_, initrd, command_line, rsdp));
   } else {
     MOTE_TRY_VOID(boot::write_linux_boot(vm_.memory_, kernel, initrd, command_line, rsdp));
   }
