@@ -12,7 +12,6 @@ inline constexpr uint64_t kMib = 1024 * 1024;
 
 // Low memory, in the first megabyte.
 inline constexpr Gpa kGdt{0x500};
-inline constexpr Gpa kIdt{0x520};
 inline constexpr Gpa kPvhStartInfo{0x6000};  ///< hvm_start_info, its module list and memory map.
 inline constexpr Gpa kZeroPage{0x7000};      ///< struct boot_params.
 inline constexpr Gpa kBootStackTop{0x8ff0};

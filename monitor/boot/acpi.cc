@@ -227,6 +227,12 @@ class TableWriter final {
 
 base::Result<memory::Gpa> write_acpi_tables(const memory::GuestMemory& memory, uint32_t vcpu_count,
                                             std::span<const VirtioMmioSlot> slots) {
+  if (vcpu_count == 0 || vcpu_count > layout::kMaxVcpus) {
+    // The MADT below has one byte for an APIC id: more than 255 would need x2APIC entries.
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      fmt::format("vcpu_count: {} is not in 1..{}", vcpu_count, layout::kMaxVcpus));
+  }
+  static_assert(layout::kMaxVcpus <= 255);
   TableWriter writer(memory);
   MOTE_TRY(const uint64_t dsdt, writer.write(make_dsdt(slots)));
   MOTE_TRY(const uint64_t fadt, writer.write(make_fadt(dsdt)));

@@ -5,10 +5,10 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
-#include <memory>
 
 namespace mote::boot {
 namespace {
@@ -73,6 +73,8 @@ base::Result<> unpack_xz(std::span<const std::byte> payload, std::span<std::byte
 }
 
 base::Result<> unpack_lz4(std::span<const std::byte> payload, std::span<std::byte> output) {
+  if (payload.size() < sizeof(uint32_t))
+    return fail(ErrorCode::kCorrupt, "the lz4 payload ends early");
   size_t in = sizeof(uint32_t);  // Behind the magic number.
   size_t out = 0;
   while (out < output.size()) {
@@ -82,7 +84,7 @@ base::Result<> unpack_lz4(std::span<const std::byte> payload, std::span<std::byt
     std::memcpy(&block, payload.data() + in, sizeof(block));
     in += sizeof(block);
     if (block == kLz4LegacyMagic) continue;  // Frames may follow one another.
-    if (block > payload.size() - in)
+    if (block > payload.size() - in || block > INT32_MAX)
       return fail(ErrorCode::kCorrupt, "an lz4 block is longer than the payload");
     const size_t room = std::min(output.size() - out, kLz4BlockLimit);
     const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(payload.data() + in),
@@ -95,25 +97,19 @@ base::Result<> unpack_lz4(std::span<const std::byte> payload, std::span<std::byt
   return {};
 }
 
+/// In one go: the window then is the output itself, where streaming would allocate up to 128 MiB.
 base::Result<> unpack_zstd(std::span<const std::byte> payload, std::span<std::byte> output) {
-  const std::unique_ptr<ZSTD_DStream, decltype(&ZSTD_freeDStream)> stream(ZSTD_createDStream(),
-                                                                          &ZSTD_freeDStream);
-  if (stream == nullptr) return fail(ErrorCode::kInternal, "zstd did not start");
-  ZSTD_inBuffer in{payload.data(), payload.size(), 0};
-  ZSTD_outBuffer out{output.data(), output.size(), 0};
-  while (true) {
-    const size_t before_in = in.pos;
-    const size_t before_out = out.pos;
-    const size_t outcome = ZSTD_decompressStream(stream.get(), &out, &in);
-    if (ZSTD_isError(outcome) != 0) {
-      return fail(ErrorCode::kCorrupt,
-                  std::string("the zstd payload is damaged: ") + ZSTD_getErrorName(outcome));
-    }
-    if (outcome == 0) return check_size(out.pos, output.size());  // The frame ended.
-    if (in.pos == before_in && out.pos == before_out) {
-      return fail(ErrorCode::kCorrupt, "the zstd payload ends early or is too long");
-    }
+  // The unpacked size stands behind the frame, so that the frame's own end must be found first.
+  const size_t frame = ZSTD_findFrameCompressedSize(payload.data(), payload.size());
+  if (ZSTD_isError(frame) != 0) {
+    return fail(ErrorCode::kCorrupt, "the zstd payload is damaged or ends early");
   }
+  const size_t got = ZSTD_decompress(output.data(), output.size(), payload.data(), frame);
+  if (ZSTD_isError(got) != 0) {
+    return fail(ErrorCode::kCorrupt,
+                std::string("the zstd payload is damaged: ") + ZSTD_getErrorName(got));
+  }
+  return check_size(got, output.size());
 }
 
 }  // namespace
@@ -125,15 +121,15 @@ Compression detect_compression(std::span<const std::byte> payload) {
   };
   using namespace std::string_view_literals;
   static constexpr std::array kMagics = {
-      Magic{"\x7f"
-            "ELF"sv,
-            Compression::kNone},
       Magic{"\x1f\x8b"sv, Compression::kGzip},
       Magic{"\xfd"
             "7zXZ\0"sv,
             Compression::kXz},
       Magic{"\x02\x21\x4c\x18"sv, Compression::kLz4},
       Magic{"\x28\xb5\x2f\xfd"sv, Compression::kZstd},
+      Magic{"BZh"sv, Compression::kBzip2},
+      Magic{"\x5d\0\0"sv, Compression::kLzma},
+      Magic{"\x89LZO"sv, Compression::kLzo},
   };
   for (const Magic& magic : kMagics) {
     if (payload.size() >= magic.bytes.size() &&
@@ -141,7 +137,33 @@ Compression detect_compression(std::span<const std::byte> payload) {
       return magic.compression;
     }
   }
-  return Compression::kUnsupported;
+  return Compression::kUnknown;
+}
+
+std::string_view compression_name(Compression compression) {
+  switch (compression) {
+    case Compression::kGzip:
+      return "gzip";
+    case Compression::kXz:
+      return "xz";
+    case Compression::kLz4:
+      return "lz4";
+    case Compression::kZstd:
+      return "zstd";
+    case Compression::kBzip2:
+      return "bzip2";
+    case Compression::kLzma:
+      return "lzma";
+    case Compression::kLzo:
+      return "lzo";
+    case Compression::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
+bool can_decompress(Compression compression) {
+  return compression <= Compression::kZstd;
 }
 
 base::Result<> decompress(Compression compression, std::span<const std::byte> payload,
@@ -155,11 +177,14 @@ base::Result<> decompress(Compression compression, std::span<const std::byte> pa
       return unpack_lz4(payload, output);
     case Compression::kZstd:
       return unpack_zstd(payload, output);
-    case Compression::kNone:
-    case Compression::kUnsupported:
+    case Compression::kBzip2:
+    case Compression::kLzma:
+    case Compression::kLzo:
+    case Compression::kUnknown:
       break;
   }
-  return fail(ErrorCode::kUnsupported, "this payload compression is not supported");
+  return fail(ErrorCode::kUnsupported,
+              "unsupported compression: " + std::string(compression_name(compression)));
 }
 
 }  // namespace mote::boot

@@ -3,6 +3,7 @@
 // Pure.
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -10,10 +11,24 @@
 
 namespace mote::boot {
 
-enum class Compression : uint8_t { kNone, kGzip, kXz, kLz4, kZstd, kUnsupported };
+enum class Compression : uint8_t {
+  kGzip,
+  kXz,
+  kLz4,
+  kZstd,
+  // Known by name only:
+  kBzip2,
+  kLzma,
+  kLzo,
+  kUnknown,
+};
 
-/// By magic number. kNone: an ELF file that is not compressed.
+/// By magic number.
 [[nodiscard]] Compression detect_compression(std::span<const std::byte> payload);
+/// "gzip" and so on, for messages.
+[[nodiscard]] std::string_view compression_name(Compression compression);
+/// Whether decompress() knows it.
+[[nodiscard]] bool can_decompress(Compression compression);
 
 /// Fills `output`, whose size is the size the image states, exactly. kCorrupt when the payload ends
 /// early, is damaged, or holds more or less than that.

@@ -10,6 +10,7 @@
 
 #include "base/checked_math.h"
 #include "memory/layout.h"
+#include "monitor/boot/entry_state.h"
 #include "monitor/boot/guest_file.h"
 
 namespace mote::boot {
@@ -172,10 +173,16 @@ base::Result<LoadedKernel> load_elf(memory::GuestMemory& memory, int fd) {
     }
     kernel.entry = {BootProtocol::kLinux64, memory::Gpa{*entry}};
   }
+  kernel.end = segments.back().p_paddr + segments.back().p_memsz;  // Sorted, without overlap.
+  if (kernel.entry.protocol == BootProtocol::kLinux64 && kernel.end > kIdentityMapBytes) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("the kernel reaches up to {:#x}; without a PVH note it must end below "
+                            "1 GiB",
+                            kernel.end));
+  }
   for (const Elf64_Phdr& segment : segments) {
     MOTE_TRY_VOID(place_file_range(memory, memory::Gpa{segment.p_paddr}, fd, segment.p_offset,
                                    segment.p_filesz));
-    kernel.end = std::max(kernel.end, segment.p_paddr + segment.p_memsz);
   }
   return kernel;
 }

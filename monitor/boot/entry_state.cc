@@ -71,7 +71,7 @@ void set_entry_registers(const Entry& entry, kvm_regs& regs, kvm_sregs& sregs) {
   sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data_segment();
   sregs.tr = task_segment();
   sregs.gdt = {.base = layout::kGdt.value, .limit = 5 * 8 - 1, .padding = {}};
-  sregs.idt = {.base = layout::kIdt.value, .limit = 7, .padding = {}};
+  sregs.idt = {};  // Empty: an exception before the kernel has its own table ends the guest.
   sregs.cr0 = kCr0ProtectedMode | kCr0ExtensionType;
   regs = {};
   regs.rflags = 2;
@@ -94,7 +94,8 @@ base::Result<> write_page_tables_and_gdt(const memory::GuestMemory& memory) {
   constexpr uint64_t kLargePageBytes = 2 * layout::kMib;
   const memory::Gpa directory_pointers = layout::kPml4.offset(layout::kPageSize);
   const memory::Gpa directory = directory_pointers.offset(layout::kPageSize);
-  std::array<uint64_t, 512> large_pages{};
+  std::array<uint64_t, kIdentityMapBytes / kLargePageBytes> large_pages{};
+  static_assert(sizeof(large_pages) == layout::kPageSize);
   for (size_t i = 0; i < large_pages.size(); ++i) {
     large_pages[i] = i * kLargePageBytes | kLargePage | kPresentWritable;
   }

@@ -9,6 +9,9 @@
 
 namespace mote::boot {
 
+/// What write_page_tables_and_gdt() maps from 0 on: a kLinux64 kernel must lie inside.
+inline constexpr uint64_t kIdentityMapBytes = uint64_t{1} << 30;
+
 /// Changes what differs from the reset state: flat segments and, for kLinux64, long mode on the
 /// identity map.
 void set_entry_registers(const Entry& entry, kvm_regs& regs, kvm_sregs& sregs);

@@ -6,9 +6,25 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <vector>
+
 #include "monitor/boot/boot_file.h"
 
 namespace mote::boot {
+namespace {
+
+/// Links an unnamed file. The first way needs no /proc but a privilege, the second the reverse.
+bool name_file(int directory, int file, const std::string& name) {
+  if (::linkat(file, "", directory, name.c_str(), AT_EMPTY_PATH) == 0) return true;
+  if (errno == EEXIST) return false;
+  const std::string self = fmt::format("/proc/self/fd/{}", file);
+  return ::linkat(AT_FDCWD, self.c_str(), directory, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
+}  // namespace
 
 base::Result<KernelCache> KernelCache::open(const std::string& directory) {
   base::UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -26,9 +42,24 @@ base::Result<KernelCache> KernelCache::open(const std::string& directory) {
   return KernelCache(std::move(fd), directory);
 }
 
-KernelCache::Key KernelCache::key_of(std::span<const std::byte> payload, uint64_t unpacked_bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(payload.data(), payload.size());
-  return {fmt::format("vmlinux-{:016x}{:016x}-{:x}", hash.high64, hash.low64, unpacked_bytes)};
+base::Result<KernelCache::Key> KernelCache::key_of(int fd, uint64_t offset, uint64_t size_bytes,
+                                                   uint64_t unpacked_bytes) {
+  constexpr uint64_t kChunkBytes = 256 * 1024;  // Stays in the second-level cache.
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  if (state == nullptr || XXH3_128bits_reset(state.get()) != XXH_OK) {
+    return base::fail(base::ErrorCode::kInternal, "xxhash did not start");
+  }
+  std::vector<std::byte> buffer(std::min(kChunkBytes, size_bytes));
+  for (uint64_t done = 0; done < size_bytes;) {
+    const auto chunk = std::span(buffer).first(std::min(kChunkBytes, size_bytes - done));
+    MOTE_TRY_VOID(read_exactly(fd, offset + done, chunk));
+    XXH3_128bits_update(state.get(), chunk.data(), chunk.size());
+    done += chunk.size();
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+  return Key{fmt::format("vmlinux-{:016x}{:016x}-{:x}-{:x}", hash.high64, hash.low64, size_bytes,
+                         unpacked_bytes)};
 }
 
 std::optional<base::UniqueFd> KernelCache::find(const Key& key, uint64_t unpacked_bytes) const {
@@ -60,12 +91,18 @@ base::Result<> KernelCache::publish(const base::UniqueFd& file, const Key& key,
       ::fdatasync(file.get()) != 0) {
     return base::fail_errno(errno, "--kernel-cache: cannot write to " + path_);
   }
-  const std::string self = fmt::format("/proc/self/fd/{}", file.get());
-  if (::linkat(AT_FDCWD, self.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW) != 0 &&
-      errno != EEXIST) {
+  if (name_file(directory_.get(), file.get(), name)) return {};
+  if (errno != EEXIST)
     return base::fail_errno(errno, "--kernel-cache: cannot name a file in " + path_);
-  }
-  return {};
+  // Either another launch was faster, or find() refused what is there. A rename is right for both.
+  const std::string aside = fmt::format(".{}-{}", name, ::getpid());
+  const bool replaced =
+      name_file(directory_.get(), file.get(), aside) &&
+      ::renameat(directory_.get(), aside.c_str(), directory_.get(), name.c_str()) == 0;
+  if (replaced) return {};
+  const int error = errno;
+  ::unlinkat(directory_.get(), aside.c_str(), 0);
+  return base::fail_errno(error, "--kernel-cache: cannot replace a file in " + path_);
 }
 
 }  // namespace mote::boot

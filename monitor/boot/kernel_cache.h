@@ -3,9 +3,8 @@
 // unpacks a bzImage once and every later VM maps the same pages. Files appear whole (written aside,
 // then linked) and carry their key in a trailer, so that a partial or foreign file is never used.
 
-#include <cstddef>
+#include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -19,18 +18,20 @@ class KernelCache final {
   /// what lies in it is run as a kernel.
   static base::Result<KernelCache> open(const std::string& directory);
 
-  /// Names the unpacked form of `payload`, `unpacked_bytes` long.
+  /// Names the unpacked form of a payload, `unpacked_bytes` long.
   struct Key {
     std::string file_name;
   };
-  [[nodiscard]] static Key key_of(std::span<const std::byte> payload, uint64_t unpacked_bytes);
+  /// Hashes `size_bytes` of the file from `offset` on, without holding them all in memory: this is
+  /// what a launch from the cache pays.
+  static base::Result<Key> key_of(int fd, uint64_t offset, uint64_t size_bytes,
+                                  uint64_t unpacked_bytes);
 
   /// The file that holds the unpacked kernel, when it is there and whole.
   [[nodiscard]] std::optional<base::UniqueFd> find(const Key& key, uint64_t unpacked_bytes) const;
   /// An unnamed file in the cache to unpack into.
   [[nodiscard]] base::Result<base::UniqueFd> create_unnamed() const;
-  /// Writes the trailer and gives the file its name. Losing a race against another process is
-  /// success.
+  /// Writes the trailer and gives the file its name, in place of a damaged one if need be.
   base::Result<> publish(const base::UniqueFd& file, const Key& key, uint64_t unpacked_bytes) const;
 
  private:

@@ -28,7 +28,7 @@ struct Entry {
 struct LoadedKernel {
   Entry entry;
   uint64_t end = 0;  ///< One past the last guest physical byte the kernel needs at start.
-  /// The setup header of a bzImage that boots by itself (from offset 0x1f1), for the zero page.
+  /// The setup header of a bzImage (from file offset 0x1f1), for the zero page; else empty.
   std::vector<std::byte> setup_header;
 };
 

@@ -2,7 +2,10 @@
 
 #include <asm/bootparam.h>
 
+#include <algorithm>
 #include <cstring>
+#include <span>
+#include <string>
 
 #include "memory/layout.h"
 #include "monitor/boot/memory_map.h"
@@ -28,13 +31,25 @@ setup_header default_header() {
 
 base::Result<> write_command_line(const memory::GuestMemory& memory,
                                   std::string_view command_line) {
-  const bool fits = command_line.size() < layout::kCommandLineLimit;
+  if (command_line.size() >= layout::kCommandLineLimit) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      "boot_args: the kernel command line has " +
+                          std::to_string(command_line.size()) + " bytes; at most " +
+                          std::to_string(layout::kCommandLineLimit - 1) + " fit");
+  }
+  const bool printable =
+      std::ranges::all_of(command_line, [](char c) { return c >= 0x20 && c < 0x7f; });
+  if (!printable) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      "boot_args: only printable ASCII characters may stand in a command line");
+  }
   const std::byte nul{0};
-  if (fits && memory.write(layout::kCommandLine, std::as_bytes(std::span(command_line))) &&
+  if (memory.write(layout::kCommandLine, std::as_bytes(std::span(command_line))) &&
       memory.write(layout::kCommandLine.offset(command_line.size()), std::span(&nul, 1))) {
     return {};
   }
-  return base::fail(base::ErrorCode::kInvalidArgument, "boot_args: the command line does not fit");
+  return base::fail(base::ErrorCode::kInvalidArgument,
+                    "mem_size_mib: guest memory is too small to boot");
 }
 
 base::Result<> write_linux_boot(const memory::GuestMemory& memory, const LoadedKernel& kernel,
