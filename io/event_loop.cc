@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -169,7 +170,22 @@ base::Result<> EventLoop::run_once(bool block) {
     io_uring_cqe_seen(&ring_, cqe);
     dispatch(copy);
   }
+  end_turn();
   return {};
+}
+
+void EventLoop::end_turn() {
+  // Handlers may defer again (for the next turn) or forget one another.
+  ending_.swap(turn_end_);
+  for (TurnEndHandler* const handler : ending_) {
+    if (handler != nullptr) handler->on_turn_end();
+  }
+  ending_.clear();
+}
+
+void EventLoop::forget(TurnEndHandler& handler) {
+  std::erase(turn_end_, &handler);
+  std::ranges::replace(ending_, &handler, nullptr);
 }
 
 void EventLoop::dispatch(const io_uring_cqe& cqe) {

@@ -31,6 +31,14 @@ class CompletionHandler {
   virtual void on_completion(uint32_t tag, int32_t result, uint32_t flags) = 0;
 };
 
+/// Does something once at the end of a turn of the loop, when all completions at hand were
+/// delivered: one interrupt for many finished requests, for instance.
+class TurnEndHandler {
+ public:
+  virtual ~TurnEndHandler() = default;
+  virtual void on_turn_end() = 0;
+};
+
 /// Names a registered handler. Cheap to copy.
 struct SourceId {
   uint16_t index = 0;
@@ -61,6 +69,11 @@ class EventLoop final {
   /// Hands what was prepared to the kernel now, without waiting. The loop does so before it sleeps.
   void submit();
 
+  /// Calls handler.on_turn_end() once at the end of this turn, before the loop submits and sleeps.
+  /// A handler asks at most once a turn, and calls forget() before it goes.
+  void defer(TurnEndHandler& handler) { turn_end_.push_back(&handler); }
+  void forget(TurnEndHandler& handler);
+
   /// Runs `task` on the loop thread, in order of posting. Any thread. Allocates: not for hot paths.
   void post(std::move_only_function<void()> task);
 
@@ -84,11 +97,14 @@ class EventLoop final {
 
   EventLoop() = default;
   void dispatch(const io_uring_cqe& cqe);
+  void end_turn();
 
   io_uring ring_{};
   bool ring_ready_ = false;
   bool stopping_ = false;
   std::vector<Slot> slots_;
+  std::vector<TurnEndHandler*> turn_end_;
+  std::vector<TurnEndHandler*> ending_;
   std::unique_ptr<Mailbox> mailbox_;
 };
 

@@ -78,6 +78,32 @@ TEST(EventLoop, CancelEndsAWaitingRead) {
   EXPECT_EQ(recorder.seen[0].second, -ECANCELED);
 }
 
+TEST(EventLoop, TurnEndsOnceForManyCompletions) {
+  struct Batching final : CompletionHandler, TurnEndHandler {
+    explicit Batching(EventLoop& l) : loop(l) {}
+    EventLoop& loop;
+    int completions = 0;
+    int ends = 0;
+    bool deferred = false;
+    void on_completion(uint32_t, int32_t, uint32_t) override {
+      ++completions;
+      if (!deferred) loop.defer(*this);
+      deferred = true;
+    }
+    void on_turn_end() override { ++ends; }
+  };
+  const auto loop = make_loop();
+  Batching batching(*loop);
+  const Registration registration(*loop, batching);
+  for (uint32_t tag = 0; tag < 6; ++tag)
+    io_uring_prep_nop(loop->prepare(registration.source(), tag));
+  ASSERT_TRUE(loop->run_once(true));
+  EXPECT_EQ(batching.completions, 6);
+  EXPECT_EQ(batching.ends, 1);
+  ASSERT_TRUE(loop->run_once(false));
+  EXPECT_EQ(batching.ends, 1) << "only for the turn it asked for";
+}
+
 TEST(Timer, FiresOnceAndRearmsReplace) {
   const auto loop = make_loop();
   int fired = 0;

@@ -93,6 +93,12 @@ class Queue final {
   void set_positions(uint16_t next_avail, uint16_t next_used);
 
  private:
+  enum class Access : uint8_t { kDeviceReads, kDeviceWrites };
+
+  [[nodiscard]] const char* walk(uint16_t head, Chain& chain) const;
+  [[nodiscard]] const char* append(uint64_t address, uint32_t length, Access access,
+                                   Chain& chain) const;
+
   Queue(const memory::GuestMemory& memory, const QueueLayout& layout, QueueFeatures features);
 
   const memory::GuestMemory* memory_;
