@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "devices/virtio/spec.h"
 #include "memory/layout.h"
 #include "monitor/boot/acpi.h"
 #include "monitor/boot/entry_state.h"

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "devices/virtio/device.h"
+#include "monitor/boot/acpi.h"
 #include "monitor/boot/kernel_image.h"
 #include "monitor/vm.h"
 #include "monitor/vm_config.h"
