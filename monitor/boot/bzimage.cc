@@ -135,7 +135,7 @@ base::Result<base::UniqueFd> unpack_to_memory(const Payload& payload) {
 base::Result<base::UniqueFd> unpack_through_cache(const KernelCache& cache,
                                                   const Payload& payload) {
   MOTE_TRY(const auto key,
-           KernelCache::key_of(payload.fd, payload.offset, payload.size, payload.unpacked_size));
+           cache.key_of(payload.fd, {payload.offset, payload.size, payload.unpacked_size}));
   if (auto found = cache.find(key, payload.unpacked_size)) return std::move(*found);
   auto file = cache.create_unnamed();
   if (!file) {
@@ -181,6 +181,9 @@ base::Result<LoadedKernel> load_as_is(memory::GuestMemory& memory, const Image& 
   const setup_header& header = image.header;
   const uint64_t address = header.pref_address;
   const uint64_t size = image.file_size - image.protected_mode_offset;
+  if (size <= k64BitEntryOffset) {
+    return fail(ErrorCode::kCorrupt, "the bzImage ends before its 64-bit entry: is it truncated?");
+  }
   const uint64_t needed = std::max<uint64_t>(header.init_size, size);
   const auto end = base::checked_add(address, needed);
   if (!end || address < memory::layout::kHighMemoryStart.value || *end > kIdentityMapBytes ||

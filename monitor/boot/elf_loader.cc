@@ -27,6 +27,9 @@ constexpr uint32_t kXenNotePhys32Entry =
 base::Result<Elf64_Ehdr> read_header(int fd) {
   Elf64_Ehdr header{};
   MOTE_TRY_VOID(read_exactly(fd, 0, std::as_writable_bytes(std::span(&header, 1))));
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) {
+    return fail(ErrorCode::kCorrupt, "the unpacked payload is no ELF file");
+  }
   if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
       header.e_machine != EM_X86_64) {
     return fail(ErrorCode::kCorrupt, "the ELF file is not for 64-bit x86");

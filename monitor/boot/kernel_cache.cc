@@ -7,14 +7,55 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "monitor/boot/boot_file.h"
 
 namespace mote::boot {
 namespace {
+
+constexpr std::string_view kNamePrefix = "vmlinux-";
+constexpr size_t kMaxNameBytes = 128;
+
+std::string sizes_of(const KernelCache::PayloadRange& payload) {
+  return fmt::format("-{:x}-{:x}", payload.size_bytes, payload.unpacked_bytes);
+}
+
+std::string identity_of(const struct stat& file, const KernelCache::PayloadRange& payload) {
+  return fmt::format("file-{:x}-{:x}-{:x}-{:x}.{:x}-{:x}", file.st_dev, file.st_ino, file.st_size,
+                     file.st_ctim.tv_sec, file.st_ctim.tv_nsec, payload.offset);
+}
+
+/// A file changed again within the same tick of its file system's clock keeps its change time, so a
+/// fresh one is not remembered.
+bool has_settled(const struct stat& file) {
+  constexpr int64_t kSettleNs = 2'000'000'000;  // The coarsest clock of a file system in use.
+  const int64_t changed_ns = int64_t{file.st_ctim.tv_sec} * 1'000'000'000 + file.st_ctim.tv_nsec;
+  return changed_ns + kSettleNs < static_cast<int64_t>(base::clock_ns(CLOCK_REALTIME));
+}
+
+base::Result<std::string> hash_of(int fd, const KernelCache::PayloadRange& payload) {
+  constexpr uint64_t kChunkBytes = 256 * 1024;  // Stays in the second-level cache.
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  if (state == nullptr || XXH3_128bits_reset(state.get()) != XXH_OK) {
+    return base::fail(base::ErrorCode::kInternal, "xxhash did not start");
+  }
+  std::vector<std::byte> buffer(std::min(kChunkBytes, payload.size_bytes));
+  for (uint64_t done = 0; done < payload.size_bytes;) {
+    const auto chunk = std::span(buffer).first(std::min(kChunkBytes, payload.size_bytes - done));
+    MOTE_TRY_VOID(read_exactly(fd, payload.offset + done, chunk));
+    XXH3_128bits_update(state.get(), chunk.data(), chunk.size());
+    done += chunk.size();
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
 
 /// Links an unnamed file. The first way needs no /proc but a privilege, the second the reverse.
 bool name_file(int directory, int file, const std::string& name) {
@@ -42,24 +83,26 @@ base::Result<KernelCache> KernelCache::open(const std::string& directory) {
   return KernelCache(std::move(fd), directory);
 }
 
-base::Result<KernelCache::Key> KernelCache::key_of(int fd, uint64_t offset, uint64_t size_bytes,
-                                                   uint64_t unpacked_bytes) {
-  constexpr uint64_t kChunkBytes = 256 * 1024;  // Stays in the second-level cache.
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  if (state == nullptr || XXH3_128bits_reset(state.get()) != XXH_OK) {
-    return base::fail(base::ErrorCode::kInternal, "xxhash did not start");
+base::Result<KernelCache::Key> KernelCache::key_of(int fd, const PayloadRange& payload) const {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return base::fail_errno(errno, "fstat");
+  const std::string identity = identity_of(status, payload);
+  const std::string suffix = sizes_of(payload);
+  std::array<char, kMaxNameBytes> target{};
+  const ssize_t length =
+      ::readlinkat(directory_.get(), identity.c_str(), target.data(), target.size());
+  const std::string_view remembered(target.data(),
+                                    static_cast<size_t>(std::max(length, ssize_t{0})));
+  if (remembered.starts_with(kNamePrefix) && remembered.ends_with(suffix) &&
+      !remembered.contains('/')) {
+    return Key{std::string(remembered)};
   }
-  std::vector<std::byte> buffer(std::min(kChunkBytes, size_bytes));
-  for (uint64_t done = 0; done < size_bytes;) {
-    const auto chunk = std::span(buffer).first(std::min(kChunkBytes, size_bytes - done));
-    MOTE_TRY_VOID(read_exactly(fd, offset + done, chunk));
-    XXH3_128bits_update(state.get(), chunk.data(), chunk.size());
-    done += chunk.size();
+  MOTE_TRY(const std::string digest, hash_of(fd, payload));
+  Key key{std::string(kNamePrefix) + digest + suffix};
+  if (has_settled(status)) {  // Only a convenience: a failure costs the next launch a hash.
+    (void)::symlinkat(key.file_name.c_str(), directory_.get(), identity.c_str());
   }
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  return Key{fmt::format("vmlinux-{:016x}{:016x}-{:x}-{:x}", hash.high64, hash.low64, size_bytes,
-                         unpacked_bytes)};
+  return key;
 }
 
 std::optional<base::UniqueFd> KernelCache::find(const Key& key, uint64_t unpacked_bytes) const {

@@ -18,14 +18,20 @@ class KernelCache final {
   /// what lies in it is run as a kernel.
   static base::Result<KernelCache> open(const std::string& directory);
 
-  /// Names the unpacked form of a payload, `unpacked_bytes` long.
+  /// A compressed kernel inside a file.
+  struct PayloadRange {
+    uint64_t offset;
+    uint64_t size_bytes;
+    uint64_t unpacked_bytes;
+  };
+  /// Names the unpacked form of a payload.
   struct Key {
     std::string file_name;
   };
-  /// Hashes `size_bytes` of the file from `offset` on, without holding them all in memory: this is
-  /// what a launch from the cache pays.
-  static base::Result<Key> key_of(int fd, uint64_t offset, uint64_t size_bytes,
-                                  uint64_t unpacked_bytes);
+  /// The key of a payload's content. Hashes it once; afterwards a link in the cache remembers the
+  /// key by the file's identity (device, inode, size and change time, which nobody can set), so
+  /// that a launch does not read the payload at all.
+  [[nodiscard]] base::Result<Key> key_of(int fd, const PayloadRange& payload) const;
 
   /// The file that holds the unpacked kernel, when it is there and whole.
   [[nodiscard]] std::optional<base::UniqueFd> find(const Key& key, uint64_t unpacked_bytes) const;
