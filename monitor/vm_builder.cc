@@ -153,7 +153,7 @@ base::Result<> VmBuilder::add_virtio_devices(io::EventLoop& loop) {
           transport->kick_fd(queue), slots[i].address.offset(virtio::VIRTIO_MMIO_QUEUE_NOTIFY),
           queue));
     }
-    MOTE_TRY_VOID(vm_.mmio_.insert(slots[i].address.value, slots[i].size, *transport));
+    MOTE_TRY_VOID(vm_.mmio_.insert(slots[i].address.value, slots[i].size_bytes, *transport));
     vm_.transports_.push_back(std::move(transport));
   }
   return {};
