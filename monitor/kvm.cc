@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <memory>
 
+#include "monitor/kvm_table.h"
+
 namespace mote::monitor {
 namespace {
 
@@ -30,13 +32,6 @@ base::Result<> ioctl_checked(int fd, unsigned long request, T argument, const ch
   return {};
 }
 
-/// Storage for one of KVM's structs that end in an array of entries, as uint64_t for alignment.
-template <typename Header, typename Entry>
-std::vector<uint64_t> make_table(size_t entry_count) {
-  const size_t bytes = sizeof(Header) + entry_count * sizeof(Entry);
-  return std::vector<uint64_t>((bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t));
-}
-
 struct RequiredCapability {
   uint32_t number;
   const char* name;
@@ -52,28 +47,6 @@ constexpr std::array kRequiredCapabilities = {
 
 }  // namespace
 
-CpuidTable::CpuidTable() : storage_(make_table<kvm_cpuid2, kvm_cpuid_entry2>(kMaxEntries)) {
-  raw()->nent = kMaxEntries;
-}
-
-// KVM's variable-length structs are read in place from aligned storage of their size.
-kvm_cpuid2* CpuidTable::raw() {
-  return reinterpret_cast<kvm_cpuid2*>(storage_.data());
-}
-
-std::vector<kvm_cpuid_entry2> CpuidTable::entries() const {
-  const auto* const table = reinterpret_cast<const kvm_cpuid2*>(storage_.data());
-  return {table->entries, table->entries + std::min(table->nent, kMaxEntries)};
-}
-
-CpuidTable CpuidTable::from(const std::vector<kvm_cpuid_entry2>& entries) {
-  CpuidTable table;
-  const size_t count = std::min<size_t>(entries.size(), kMaxEntries);
-  std::copy_n(entries.begin(), count, table.raw()->entries);
-  table.raw()->nent = static_cast<uint32_t>(count);
-  return table;
-}
-
 kvm_run& VcpuFd::run_page() const {
   return *reinterpret_cast<kvm_run*>(run_.data());
 }
@@ -87,8 +60,9 @@ void VcpuFd::set_immediate_exit(uint8_t value) const {
   std::atomic_ref<uint8_t>(run_page().immediate_exit).store(value, std::memory_order_release);
 }
 
-base::Result<> VcpuFd::set_cpuid(CpuidTable& table) const {
-  return ioctl_checked(fd_.get(), KVM_SET_CPUID2, table.raw(), "KVM_SET_CPUID2");
+base::Result<> VcpuFd::set_cpuid(const std::vector<kvm_cpuid_entry2>& entries) const {
+  KvmTable<kvm_cpuid_entry2> table{std::span(entries)};
+  return ioctl_checked(fd_.get(), kSetCpuid2, table.raw(), "KVM_SET_CPUID2");
 }
 
 base::Result<kvm_regs> VcpuFd::regs() const {
@@ -116,11 +90,8 @@ base::Result<std::vector<uint32_t>> VcpuFd::set_msrs(
   std::vector<uint32_t> refused;
   size_t next = 0;
   while (next < entries.size()) {
-    auto storage = make_table<kvm_msrs, kvm_msr_entry>(entries.size() - next);
-    auto* const table = reinterpret_cast<kvm_msrs*>(storage.data());
-    table->nmsrs = static_cast<uint32_t>(entries.size() - next);
-    std::copy(entries.begin() + static_cast<ptrdiff_t>(next), entries.end(), table->entries);
-    const int set = ioctl_retry(fd_.get(), KVM_SET_MSRS, table);
+    KvmTable<kvm_msr_entry> table{std::span(entries).subspan(next)};
+    const int set = ioctl_retry(fd_.get(), kSetMsrs, table.raw());
     if (set < 0) return base::fail_errno(-set, "KVM_SET_MSRS");
     next += static_cast<size_t>(set);
     // KVM stops at the first MSR it will not take: note it and go on behind it.
@@ -130,18 +101,15 @@ base::Result<std::vector<uint32_t>> VcpuFd::set_msrs(
 }
 
 base::Result<> VcpuFd::get_msrs(std::vector<kvm_msr_entry>& entries) const {
-  auto storage = make_table<kvm_msrs, kvm_msr_entry>(entries.size());
-  auto* const table = reinterpret_cast<kvm_msrs*>(storage.data());
-  table->nmsrs = static_cast<uint32_t>(entries.size());
-  std::ranges::copy(entries, table->entries);
-  const int got = ioctl_retry(fd_.get(), KVM_GET_MSRS, table);
+  KvmTable<kvm_msr_entry> table{std::span<const kvm_msr_entry>(entries)};
+  const int got = ioctl_retry(fd_.get(), kGetMsrs, table.raw());
   if (got < 0) return base::fail_errno(-got, "KVM_GET_MSRS");
   if (static_cast<size_t>(got) < entries.size()) {
     return base::fail(base::ErrorCode::kUnsupported,
                       fmt::format("MSR {:#x} cannot be read on this host",
                                   entries[static_cast<size_t>(got)].index));
   }
-  std::copy_n(table->entries, entries.size(), entries.begin());
+  entries = table.entries();
   return {};
 }
 
@@ -202,11 +170,8 @@ base::Result<> VmFd::bind_mmio_write(int event_fd, memory::Gpa address, uint32_t
 }
 
 base::Result<> VmFd::set_gsi_routing(const std::vector<kvm_irq_routing_entry>& entries) const {
-  auto storage = make_table<kvm_irq_routing, kvm_irq_routing_entry>(entries.size());
-  auto* const table = reinterpret_cast<kvm_irq_routing*>(storage.data());
-  table->nr = static_cast<uint32_t>(entries.size());
-  std::ranges::copy(entries, table->entries);
-  return ioctl_checked(fd_.get(), KVM_SET_GSI_ROUTING, table, "KVM_SET_GSI_ROUTING");
+  KvmTable<kvm_irq_routing_entry> table{std::span(entries)};
+  return ioctl_checked(fd_.get(), kSetGsiRouting, table.raw(), "KVM_SET_GSI_ROUTING");
 }
 
 int VmFd::check_extension(uint32_t capability) const {
@@ -248,11 +213,12 @@ base::Result<VmFd> Kvm::create_vm() const {
   return VmFd(base::UniqueFd(fd), static_cast<size_t>(size));
 }
 
-base::Result<CpuidTable> Kvm::supported_cpuid() const {
-  CpuidTable table;
+base::Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
+  constexpr size_t kMaxEntries = 256;  // The kernel's own limit.
+  KvmTable<kvm_cpuid_entry2> table(kMaxEntries);
   MOTE_TRY_VOID(
-      ioctl_checked(fd_.get(), KVM_GET_SUPPORTED_CPUID, table.raw(), "KVM_GET_SUPPORTED_CPUID"));
-  return table;
+      ioctl_checked(fd_.get(), kGetSupportedCpuid, table.raw(), "KVM_GET_SUPPORTED_CPUID"));
+  return table.entries();
 }
 
 int Kvm::check_extension(uint32_t capability) const {

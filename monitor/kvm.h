@@ -16,20 +16,6 @@
 
 namespace mote::monitor {
 
-/// A struct kvm_cpuid2 with room for its entries.
-class CpuidTable final {
- public:
-  static constexpr uint32_t kMaxEntries = 256;
-  CpuidTable();
-  [[nodiscard]] kvm_cpuid2* raw();
-  /// The entries in use.
-  [[nodiscard]] std::vector<kvm_cpuid_entry2> entries() const;
-  static CpuidTable from(const std::vector<kvm_cpuid_entry2>& entries);
-
- private:
-  std::vector<uint64_t> storage_;  // uint64_t for alignment.
-};
-
 /// One vCPU: its descriptor and the mapped struct kvm_run. After setup only the vCPU's thread uses
 /// it, but for request_exit().
 class VcpuFd final {
@@ -45,7 +31,7 @@ class VcpuFd final {
   /// Makes the current or next KVM_RUN return -EINTR (with a signal to its thread). Any thread.
   void set_immediate_exit(uint8_t value) const;
 
-  base::Result<> set_cpuid(CpuidTable& table) const;
+  base::Result<> set_cpuid(const std::vector<kvm_cpuid_entry2>& entries) const;
   base::Result<kvm_regs> regs() const;
   base::Result<> set_regs(const kvm_regs& regs) const;
   base::Result<kvm_sregs> sregs() const;
@@ -96,7 +82,7 @@ class Kvm final {
   static base::Result<Kvm> open(const std::string& device_path);
 
   base::Result<VmFd> create_vm() const;
-  base::Result<CpuidTable> supported_cpuid() const;
+  base::Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
   [[nodiscard]] int check_extension(uint32_t capability) const;
 
  private:

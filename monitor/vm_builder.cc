@@ -166,12 +166,11 @@ base::Result<> VmBuilder::create_vcpus(const boot::Entry& entry, io::EventLoop& 
                             ? TscDeadline::kPresent
                             : TscDeadline::kAbsent;
   MOTE_TRY(const auto supported, kvm_.supported_cpuid());
-  MOTE_TRY(auto cpuid, make_cpuid(supported.entries(), topology, deadline, inputs_.config.cpu));
+  MOTE_TRY(auto cpuid, make_cpuid(supported, topology, deadline, inputs_.config.cpu));
   for (uint32_t index = 0; index < machine.vcpu_count; ++index) {
     MOTE_TRY(auto vcpu, vm_.fd_.create_vcpu(index));
     set_apic_id(cpuid, index, topology);
-    auto table = CpuidTable::from(cpuid);
-    MOTE_TRY_VOID(vcpu.set_cpuid(table));
+    MOTE_TRY_VOID(vcpu.set_cpuid(cpuid));
     MOTE_TRY_VOID(set_boot_msrs(vcpu, inputs_.config.cpu));
     if (index == 0) {  // The others wait for the guest's INIT and SIPI.
       MOTE_TRY(auto regs, vcpu.regs());
