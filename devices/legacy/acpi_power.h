@@ -11,7 +11,8 @@ namespace mote::legacy {
 
 class AcpiPower final : public devices::BusDevice {
  public:
-  /// `callback` runs on a vCPU thread when the guest asks for S5 or a reset.
+  /// `callback` runs on a vCPU thread, on several at once if the guest does so, each time the
+  /// guest asks for S5 or a reset.
   explicit AcpiPower(std::move_only_function<void()> callback) : callback_(std::move(callback)) {}
 
   void read(uint64_t, std::span<std::byte> data) override {

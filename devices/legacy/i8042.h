@@ -25,7 +25,7 @@ struct I8042Metrics {
 class I8042 final : public devices::BusDevice {
  public:
   /// `interrupt_fd`: eventfd of the keyboard's line. `reset` runs on the vCPU thread that asked for
-  /// it.
+  /// it, on several at once if the guest does so.
   I8042(base::UniqueFd interrupt_fd, std::move_only_function<void()> reset)
       : interrupt_fd_(std::move(interrupt_fd)), reset_(std::move(reset)) {}
 

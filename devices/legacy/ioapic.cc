@@ -18,6 +18,7 @@ constexpr uint64_t kMasked = uint64_t{1} << 16;
 constexpr uint64_t kLevel = uint64_t{1} << 15;
 constexpr uint64_t kRemoteIrr = uint64_t{1} << 14;
 constexpr uint64_t kReadOnly = kRemoteIrr | uint64_t{1} << 12;  // And delivery status.
+constexpr uint64_t kWritable = 0xff00'0000'0001'ffff & ~kReadOnly;
 
 constexpr uint64_t kMsiAddressBase = 0xfee00000;
 
@@ -77,9 +78,9 @@ void IoApic::write_register(uint32_t value) {
   uint64_t& entry = state_.redirection[pin];
   const uint64_t before = entry;
   if ((selected & 1) != 0) {
-    entry = (entry & 0xffffffff) | uint64_t{value} << 32;
+    entry = (entry & 0xffffffff) | (uint64_t{value} << 32 & kWritable);
   } else {
-    entry = (entry & ~uint64_t{0xffffffff}) | (value & ~kReadOnly) | (before & kReadOnly);
+    entry = (entry & ~uint64_t{0xffffffff}) | (value & kWritable) | (before & kReadOnly);
     if ((entry & kLevel) == 0) entry &= ~kRemoteIrr;
   }
   // A masked pin has no route, so what changes beneath the mask is nobody's business yet.
