@@ -1,0 +1,26 @@
+#!/bin/busybox sh
+# First process of the emulated host's root: runs the job named on the kernel's command line as
+# mote.job="NAME ARGUMENT..." and ends the host with a line that carries the job's exit code.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mkdir -p /dev/pts /dev/shm /dev/net
+mount -t devpts pts /dev/pts
+mount -t tmpfs shm /dev/shm
+[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
+ip link set lo up
+dmesg -n 1
+ulimit -c 0
+
+job=$(sed -n 's/.*mote\.job="\([^"]*\)".*/\1/p' /proc/cmdline)
+name=${job%% *}
+case $job in *' '*) arguments=${job#* } ;; *) arguments= ;; esac
+cd /tmp
+# The lab's CPU model does not let a guest set XCR0, so Linux guests must not use XSAVE.
+export MOTE_LAB=svm MOTE_GUEST_ARGS=noxsave
+# shellcheck disable=SC2086  # The arguments are words.
+bash "/mote/lab/svm/jobs/$name.sh" $arguments
+code=$?
+echo "@@end $code"
+sync
+poweroff -f
