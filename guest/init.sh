@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # /sbin/init of the guest's root disk. The kernel's command line says what to do:
-#   mote.mode=demo|check|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
+#   mote.mode=boot|demo|check|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
 #   mote.end=reboot|poweroff              mote.token=WORD
 # Every line that a driver of this guest may wait for begins with "guest: "; a failed check prints a
 # line "guest: FAILED ..." and the guest still ends in good order.
@@ -29,6 +29,7 @@ finish() {
 
 say "Linux $(uname -r), $(nproc) vCPU, $(($(sed -n 's/MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 1024)) MiB, up $(cut -d ' ' -f 1 /proc/uptime) s"
 case $mode in
+  boot) ;; # The way here was all.
   demo) demo ;;
   check) check ;;
   fio) fio_runs ;;

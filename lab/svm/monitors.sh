@@ -31,7 +31,8 @@ mote_command() {
 }
 
 qemu_command() {
-  local i=0 drive
+  # This machine has no keyboard controller to reset it by.
+  local i=0 drive args=${args/reboot=k/reboot=t}
   command=(qemu-system-x86_64-microvm -accel kvm -cpu host -nodefaults -no-user-config -nographic
     -M microvm,x-option-roms=off,rtc=on,auto-kernel-cmdline=off
     -bios /usr/share/qemu/qboot.rom -global virtio-mmio.force-legacy=false -serial stdio -no-reboot
