@@ -57,7 +57,8 @@ base::Result<std::string> make_command_line(const VmConfig& config,
   const std::string init_arguments = arguments.substr(split);
   if (!has_word(line, "pci=")) line += " pci=off";
   if (!has_word(line, "root=")) line += root_arguments(config);
-  if (has_word(line, "acpi=off")) line += " " + boot::virtio_mmio_arguments(slots);
+  if (!has_word(line, "virtio_mmio.device=") && !slots.empty())
+    line += " " + boot::virtio_mmio_arguments(slots);
   if (line.starts_with(' ')) line.erase(0, 1);
   if (init_arguments.starts_with("--")) line += ' ';
   line += init_arguments;

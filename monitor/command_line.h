@@ -12,10 +12,10 @@
 
 namespace mote::monitor {
 
-/// Adds `pci=off` (there is no PCI bus to scan), the root device, and, where the client switched
-/// ACPI off, a `virtio_mmio.device=` for each slot. What the client said itself is never said
-/// again, and everything stands before a ` -- ` that begins init's own arguments. kInvalidArgument
-/// names boot_args.
+/// Adds `pci=off` (there is no PCI bus to scan), the root device, and a `virtio_mmio.device=` for
+/// each slot: kernels without ACPI find their devices by it, and with ACPI the second mention of a
+/// device is refused harmlessly. What the client said itself is never said again, and everything
+/// stands before a ` -- ` that begins init's own arguments. kInvalidArgument names boot_args.
 base::Result<std::string> make_command_line(const VmConfig& config,
                                             std::span<const boot::VirtioMmioSlot> slots);
 

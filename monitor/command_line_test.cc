@@ -49,11 +49,13 @@ TEST(CommandLine, DefaultsWhenAbsent) {
   EXPECT_TRUE(line.starts_with("reboot=k panic=1")) << line;
 }
 
-TEST(CommandLine, WithoutAcpiTheDevicesAreNamed) {
+TEST(CommandLine, NamesTheDevicesForKernelsWithoutAcpi) {
   const boot::VirtioMmioSlot slot{memory::Gpa{0xc0001000}, 0x1000, 5};
-  const std::string line = make_command_line(config_with("acpi=off"), std::span(&slot, 1)).value();
-  EXPECT_NE(line.find("virtio_mmio.device=4K@0xc0001000:5"), std::string::npos) << line;
-  EXPECT_EQ(make_command_line(config_with("quiet"), std::span(&slot, 1)).value(), "quiet pci=off");
+  EXPECT_EQ(make_command_line(config_with("quiet"), std::span(&slot, 1)).value(),
+            "quiet pci=off virtio_mmio.device=4K@0xc0001000:5");
+  EXPECT_EQ(
+      make_command_line(config_with("virtio_mmio.device=4K@0x1:2"), std::span(&slot, 1)).value(),
+      "virtio_mmio.device=4K@0x1:2 pci=off");
 }
 
 TEST(CommandLine, RefusesWhatDoesNotFitOrPrint) {

@@ -51,7 +51,8 @@ void declare(CLI::App& app, Options& options, std::string& level) {
   app.add_option("--start-time-us", options.start_time_us, "Monotonic time of the launch");
   app.add_option("--start-time-cpu-us", options.start_time_cpu_us, "CPU time at the launch");
   app.add_option("--parent-cpu-time-us", options.parent_cpu_time_us, "CPU time the launcher used");
-  app.add_flag("--no-seccomp", options.no_seccomp, "Accepted: this build installs no seccomp filters yet");
+  app.add_flag("--no-seccomp", options.no_seccomp,
+               "Accepted: this build installs no seccomp filters yet");
 }
 
 Leave bad_argument(const std::string& text) {

@@ -17,8 +17,9 @@ std::string complaint(std::vector<const char*> arguments) {
   const auto parsed = parse(std::move(arguments));
   std::string text = testing::internal::GetCapturedStderr();
   EXPECT_TRUE(std::holds_alternative<Leave>(parsed)) << "accepted";
-  if (const auto* leave = std::get_if<Leave>(&parsed))
+  if (const auto* leave = std::get_if<Leave>(&parsed)) {
     EXPECT_EQ(leave->code, ExitCode::kBadArguments);
+  }
   return text;
 }
 
