@@ -1,0 +1,23 @@
+// Ends the machine in the way `how=` names: reset (keyboard controller), acpi_off, acpi_reset,
+// triple_fault.
+
+#include "machine.h"
+
+static void triple_fault(void) {
+  static const struct {
+    uint16_t limit;
+    uint64_t base;
+  } __attribute__((packed)) nothing = {0, 0};
+  __asm__ volatile("lidt %0; ud2" : : "m"(nothing));
+}
+
+int main(void) {
+  const char* const how = text_argument("how");
+  print("ending by %s\n", how);
+  if (equal_text(how, "acpi_off")) out8(PORT_ACPI_SLEEP, 5 << 2 | 1 << 5);
+  if (equal_text(how, "acpi_reset")) out8(PORT_ACPI_RESET, 1);
+  if (equal_text(how, "triple_fault")) call_kernel(triple_fault);
+  if (equal_text(how, "reset")) reset_machine();
+  // The ends above may take a moment to arrive at this processor.
+  for (;;) relax();
+}
