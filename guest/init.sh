@@ -1,6 +1,7 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # /sbin/init of the guest's root disk. The kernel's command line says what to do:
-#   mote.mode=boot|demo|check|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
+#   mote.mode=boot|demo|check|tick|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
 #   mote.end=reboot|poweroff              mote.token=WORD
 # Every line that a driver of this guest may wait for begins with "guest: "; a failed check prints a
 # line "guest: FAILED ..." and the guest still ends in good order.
@@ -32,6 +33,7 @@ case $mode in
   boot) ;; # The way here was all.
   demo) demo ;;
   check) check ;;
+  tick) tick ;;
   fio) fio_runs ;;
   copy) copy ;;
   shell) setsid cttyhack sh ;;

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The initrd's script (as /init.sh): loads the drivers that a stock kernel has as modules, mounts the
 # root disk and hands over to it. With mote.mode=initrd it stops here: the shortest whole boot.
 b=/bin/busybox

@@ -15,6 +15,17 @@ check() {
   say "interrupts: $(grep -c virtio /proc/interrupts) virtio lines, $(nproc) vCPU online"
 }
 
+# Shows that it runs until somebody ends it.
+tick() {
+  ticks=0
+  while [ $ticks -lt 1200 ]; do
+    say "tick $ticks"
+    ticks=$((ticks + 1))
+    usleep 100000
+  done
+  failed "nobody ended me"
+}
+
 # Runs each fio job file of /etc/fio on the second disk; the host reads the terse lines.
 fio_runs() {
   for job in /etc/fio/*.fio; do

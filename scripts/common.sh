@@ -23,7 +23,11 @@ digest() { sha256sum -- "$@" | sha256sum | cut -c1-16; }
 # up_to_date STAMP DIGEST: the output beside STAMP was made from inputs with this digest.
 up_to_date() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 
-seconds_since() { awk -v now="$EPOCHREALTIME" -v start="$1" 'BEGIN { printf "%.1f", now - start }'; }
+# seconds_since START: START was taken from EPOCHREALTIME.
+seconds_since() {
+  local tenths=$(((${EPOCHREALTIME/./} - ${1/./}) / 100000))
+  printf '%d.%d' $((tenths / 10)) $((tenths % 10))
+}
 
 # copy_program ROOT PROGRAM...: programs and the shared libraries they load, at their own paths under
 # ROOT, so that they run there as they do here.

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # First process of the emulated host's root: runs the job named on the kernel's command line as
 # mote.job="NAME ARGUMENT..." and ends the host with a line that carries the job's exit code.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
@@ -15,7 +16,7 @@ ulimit -c 0
 job=$(sed -n 's/.*mote\.job="\([^"]*\)".*/\1/p' /proc/cmdline)
 name=${job%% *}
 case $job in *' '*) arguments=${job#* } ;; *) arguments= ;; esac
-cd /tmp
+cd /tmp || exit
 # The lab's CPU model does not let a guest set XCR0, so Linux guests must not use XSAVE.
 export MOTE_LAB=svm MOTE_GUEST_ARGS=noxsave
 # shellcheck disable=SC2086  # The arguments are words.

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # /init of the emulated host: loads its modules, mounts the root disk and the repository's files
 # under it, and goes on with lab/svm/enter.sh.
 b=/bin/busybox

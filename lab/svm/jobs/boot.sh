@@ -24,4 +24,4 @@ for series in 6.1 6.12; do
     check "boot-$series-$image" boots "$series" "$image"
   done
 done
-[ $broken -eq 0 ]
+[ "$broken" -eq 0 ]
