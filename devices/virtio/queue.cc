@@ -7,18 +7,10 @@
 #include <cstring>
 
 #include "base/checked_math.h"
-#include "base/log.h"
 #include "devices/virtio/spec.h"
 
 namespace mote::virtio {
 namespace {
-
-// Any guest can break its rings as often as it likes; one limiter for all of them keeps the log
-// small.
-base::log::RateLimitedLog& ring_log() {
-  static base::log::RateLimitedLog limiter;
-  return limiter;
-}
 
 /// A 16-bit ring field the driver shares with us; create() checked that it is aligned.
 std::atomic_ref<uint16_t> shared_u16(std::byte* ring, uint64_t offset) {
@@ -67,27 +59,24 @@ base::Result<Queue> Queue::create(const memory::GuestMemory& memory, const Queue
 Queue::Queue(const memory::GuestMemory& memory, const QueueLayout& layout, QueueFeatures features)
     : memory_(&memory), layout_(layout), features_(features) {}
 
-bool Queue::empty() const {
-  return shared_u16(avail_, kRingIndexOffset).load(std::memory_order_acquire) == next_avail_;
+uint16_t Queue::pending() const {
+  // Acquire: descriptors and ring entries written before the index are seen.
+  const uint16_t avail_index = shared_u16(avail_, kRingIndexOffset).load(std::memory_order_acquire);
+  return static_cast<uint16_t>(avail_index - next_avail_);
 }
 
 Queue::Pop Queue::pop(Chain& chain) {
-  // Acquire: descriptors and ring entries written before the index are seen.
-  const uint16_t avail_index = shared_u16(avail_, kRingIndexOffset).load(std::memory_order_acquire);
-  const auto available = static_cast<uint16_t>(avail_index - next_avail_);
+  const uint16_t available = pending();
   if (available == 0) return Pop::kEmpty;
   if (available > layout_.size) {
-    LOG_GUEST(ring_log(), "virtqueue: the driver claims {} buffers in a ring of {}", available,
-              layout_.size);
+    broken_reason_ = "claims more available buffers than the ring holds";
     return Pop::kBroken;
   }
   const uint64_t slot = next_avail_ & (layout_.size - 1U);
-  const uint16_t head =
-      shared_u16(avail_, kRingElementsOffset + 2 * slot).load(std::memory_order_relaxed);
   chain.clear();
-  chain.head = head;
-  if (const char* reason = walk(head, chain); reason != nullptr) {
-    LOG_GUEST(ring_log(), "virtqueue: the chain at descriptor {} {}", head, reason);
+  chain.head = shared_u16(avail_, kRingElementsOffset + 2 * slot).load(std::memory_order_relaxed);
+  if (const char* const reason = walk(chain.head, chain); reason != nullptr) {
+    broken_reason_ = reason;
     return Pop::kBroken;
   }
   ++next_avail_;
@@ -107,16 +96,16 @@ const char* Queue::walk(uint16_t head, Chain& chain) const {
   // A chain cannot hold more descriptors than the queue, indirect or not (§2.7.5.3.1), so a loop
   // ends here.
   for (uint32_t budget = layout_.size; budget > 0; --budget) {
-    if (index >= table_entries) return "points outside its table";
+    if (index >= table_entries) return "made a chain that points outside its table";
     const virtq_desc descriptor = load_descriptor(table, index);
     if ((descriptor.flags & VIRTQ_DESC_F_INDIRECT) != 0) {
-      if (!features_.indirect) return "is indirect, which was not negotiated";
+      if (!features_.indirect) return "made an indirect chain, which was not negotiated";
       if (indirect || (descriptor.flags & VIRTQ_DESC_F_NEXT) != 0)
-        return "nests or continues an indirect table";
+        return "made a chain that nests or continues an indirect table";
       if (descriptor.len == 0 || descriptor.len % sizeof(virtq_desc) != 0)
-        return "has an odd indirect table";
+        return "made an indirect table that is empty or no multiple of 16 bytes";
       const auto bytes = memory_->slice(memory::Gpa{descriptor.addr}, descriptor.len);
-      if (bytes.empty()) return "has an indirect table outside guest memory";
+      if (bytes.empty()) return "made an indirect table outside guest memory";
       table = bytes.data();
       table_entries = descriptor.len / sizeof(virtq_desc);
       index = 0;
@@ -135,19 +124,21 @@ const char* Queue::walk(uint16_t head, Chain& chain) const {
     if ((descriptor.flags & VIRTQ_DESC_F_NEXT) == 0) return nullptr;
     index = descriptor.next;
   }
-  return "loops or is longer than its queue";
+  return "made a chain that loops or is longer than its queue";
 }
 
 const char* Queue::append(uint64_t address, uint32_t length, Access access, Chain& chain) const {
-  if (access == Access::kDeviceReads && !chain.writable.empty()) return "reads after it writes";
+  if (access == Access::kDeviceReads && !chain.writable.empty())
+    return "made a chain with readable buffers behind writable ones";
   // The specification does not forbid empty buffers, and nothing is in them.
   if (length == 0) return nullptr;
   const auto bytes = memory_->slice(memory::Gpa{address}, length);
-  if (bytes.empty()) return "has a buffer outside guest memory";
+  if (bytes.empty()) return "made a chain with a buffer outside guest memory";
   const iovec part{bytes.data(), bytes.size()};
   uint64_t& total = access == Access::kDeviceWrites ? chain.writable_bytes : chain.readable_bytes;
   total += length;
-  if (chain.readable_bytes + chain.writable_bytes > UINT32_MAX) return "is longer than 4 GiB";
+  if (chain.readable_bytes + chain.writable_bytes > UINT32_MAX)
+    return "made a chain of more than 4 GiB";
   (access == Access::kDeviceWrites ? chain.writable : chain.readable).push_back(part);
   return nullptr;
 }

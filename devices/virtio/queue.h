@@ -59,14 +59,19 @@ class Queue final {
     kBroken,  ///< The driver broke the ring or the chain: set NEEDS_RESET and stop serving.
   };
   /// Takes the next available chain. Walks at most `size` descriptors, direct and indirect together
-  /// (§2.7.5.3.1). A chain with a bad address, direction, loop or length is kBroken with the reason
-  /// logged.
+  /// (§2.7.5.3.1). A chain with a bad address, direction, loop or length is kBroken, and
+  /// broken_reason() says why. Buffers of length 0, which the specification allows, are left out.
   [[nodiscard]] Pop pop(Chain& chain);
   /// Gives back the chain popped last, unserved (rate limiter, full ring): the next pop() sees it
   /// again.
   void undo_pop();
+  /// What the driver did wrong, for the owner's rate-limited log; nullptr as long as it behaves.
+  [[nodiscard]] const char* broken_reason() const { return broken_reason_; }
+  /// Chains made available and not popped yet. At most 65535: what the driver claims is not checked
+  /// here.
+  [[nodiscard]] uint16_t pending() const;
   /// True when the driver has made nothing more available than was popped.
-  [[nodiscard]] bool empty() const;
+  [[nodiscard]] bool empty() const { return pending() == 0; }
 
   /// Places a used element and moves the used index, with release order. `written_bytes` is what
   /// the device wrote into the writable part.
@@ -107,6 +112,7 @@ class Queue final {
   std::byte* descriptors_ = nullptr;
   std::byte* avail_ = nullptr;
   std::byte* used_ = nullptr;
+  const char* broken_reason_ = nullptr;
   uint16_t next_avail_ = 0;
   uint16_t next_used_ = 0;       // Staged elements included.
   uint16_t signalled_used_ = 0;  // Used index at the last should_notify().

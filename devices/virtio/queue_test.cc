@@ -86,7 +86,9 @@ TEST_P(BadChainTest, IsBrokenAndNeverTouched) {
     driver_.write_descriptor(i, GetParam().descriptors[i]);
   }
   driver_.make_available(GetParam().head);
+  EXPECT_EQ(queue.broken_reason(), nullptr);
   EXPECT_EQ(queue.pop(chain_), Queue::Pop::kBroken);
+  EXPECT_NE(queue.broken_reason(), nullptr);
 }
 
 constexpr uint64_t kMib = memory::layout::kMib;

@@ -223,7 +223,7 @@ bool Device::serve_one(uint16_t queue_index) {
     case Queue::Pop::kEmpty:
       return false;
     case Queue::Pop::kBroken:
-      broken("broke its ring");
+      broken(queue.broken_reason());
       return false;
     case Queue::Pop::kChain:
       break;

@@ -76,9 +76,9 @@ Parsed range(RequestKind kind, Chain& chain, const DiskLimits& limits) {
 
 Parsed parse_request(Chain& chain, const DiskLimits& limits, std::byte** status) {
   virtio_blk_req_header header{};
-  if (!take_value(chain, header)) return Malformed{"has no whole header"};
+  if (!take_value(chain, header)) return Malformed{"made a request without a whole header"};
   *status = take_status(chain);
-  if (*status == nullptr) return Malformed{"has no room for a status"};
+  if (*status == nullptr) return Malformed{"made a request without room for its status"};
   const bool changes = header.type != VIRTIO_BLK_T_IN && header.type != VIRTIO_BLK_T_GET_ID &&
                        header.type != VIRTIO_BLK_T_FLUSH;
   if (changes && limits.read_only) return Refusal{VIRTIO_BLK_S_IOERR};

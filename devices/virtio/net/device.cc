@@ -259,7 +259,7 @@ void Device::receive(uint16_t pair_index) {
   Receiver::Gather gathered = pair.receiver.gather();
   if (gathered == Receiver::Gather::kNoBuffers && queue.enable_kicks())
     gathered = pair.receiver.gather();
-  if (gathered == Receiver::Gather::kBroken) return broken("receive queue");
+  if (gathered == Receiver::Gather::kBroken) return broken("receive queue", queue.broken_reason());
   if (gathered == Receiver::Gather::kNoBuffers) {
     ++metrics_.no_rx_avail_buffer;
     return;  // Packets wait in the TAP until the driver kicks.
@@ -332,7 +332,7 @@ bool Device::transmit_one(uint16_t pair_index) {
     case Queue::Pop::kEmpty:
       return false;
     case Queue::Pop::kBroken:
-      broken("transmit queue");
+      broken("transmit queue", transmitter.queue.broken_reason());
       return false;
     case Queue::Pop::kChain:
       break;
@@ -393,12 +393,11 @@ void Device::serve_control() {
         if (!control_queue_->enable_kicks()) return;
         continue;
       case Queue::Pop::kBroken:
-        return broken("control queue");
+        return broken("control queue", control_queue_->broken_reason());
       case Queue::Pop::kChain:
         break;
     }
-    if (chain.writable_bytes == 0)
-      return broken("control queue, which leaves no room for an answer");
+    if (chain.writable_bytes == 0) return broken("control queue", "leaves no room for an answer");
     const uint8_t answer = control(chain);
     std::memcpy(chain.writable.front().iov_base, &answer, sizeof(answer));
     control_queue_->push_used(chain.head, sizeof(answer));
@@ -445,9 +444,9 @@ void Device::on_turn_end() {
   }
 }
 
-void Device::broken(const char* what) {
-  LOG_GUEST(log_, "interface {}: the driver broke its {}: the device needs a reset",
-            config_.iface_id, what);
+void Device::broken(const char* queue, const char* reason) {
+  LOG_GUEST(log_, "interface {}: on its {} the driver {}: the device needs a reset",
+            config_.iface_id, queue, reason != nullptr ? reason : "offers a buffer without room");
   ++metrics_.event_fails;
   active_ = false;
   notifier_->set_needs_reset();

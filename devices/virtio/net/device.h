@@ -89,7 +89,8 @@ class Device final : public virtio::Device,
   base::Result<> set_active_pairs(uint16_t count);
 
   void mark_used();
-  void broken(const char* what);
+  /// `reason` is nullptr where the ring is in order and only the buffer is of no use.
+  void broken(const char* queue, const char* reason);
   void retry_receive();
   void finish_reset_if_idle();
 

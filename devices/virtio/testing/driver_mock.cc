@@ -1,6 +1,6 @@
 #include "devices/virtio/testing/driver_mock.h"
 
-#include <atomic>
+#include <utility>
 
 #include "base/check.h"
 
@@ -63,46 +63,57 @@ void DriverMock::write_descriptor(uint16_t index, const virtq_desc& descriptor) 
         "descriptor outside memory");
 }
 
+std::atomic_ref<uint16_t> DriverMock::field(memory::Gpa ring, uint64_t offset) const {
+  const auto bytes = memory_.slice(ring.offset(offset), sizeof(uint16_t));
+  CHECK(!bytes.empty(), "ring outside memory");
+  return std::atomic_ref<uint16_t>(*reinterpret_cast<uint16_t*>(bytes.data()));
+}
+
 void DriverMock::make_available(uint16_t head) {
   const uint64_t slot = avail_index_ % layout_.size;
-  CHECK(memory_.store(layout_.avail_ring.offset(kRingElementsOffset + 2 * slot), head),
-        "ring outside memory");
+  field(layout_.avail_ring, kRingElementsOffset + 2 * slot).store(head, std::memory_order_relaxed);
   set_avail_index(static_cast<uint16_t>(avail_index_ + 1));
 }
 
 void DriverMock::set_avail_index(uint16_t index) {
   avail_index_ = index;
-  std::atomic_thread_fence(std::memory_order_release);
-  CHECK(memory_.store(layout_.avail_ring.offset(kRingIndexOffset), index), "ring outside memory");
+  field(layout_.avail_ring, kRingIndexOffset).store(index, std::memory_order_release);
 }
 
 void DriverMock::set_used_event(uint16_t index) {
-  CHECK(memory_.store(layout_.avail_ring.offset(kRingElementsOffset + 2U * layout_.size), index),
-        "ring outside memory");
+  field(layout_.avail_ring, kRingElementsOffset + 2U * layout_.size)
+      .store(index, std::memory_order_relaxed);
 }
 
 void DriverMock::set_no_interrupt(bool on) {
-  const uint16_t flags = on ? VIRTQ_AVAIL_F_NO_INTERRUPT : uint16_t{0};
-  CHECK(memory_.store(layout_.avail_ring.offset(kRingFlagsOffset), flags), "ring outside memory");
+  field(layout_.avail_ring, kRingFlagsOffset)
+      .store(on ? VIRTQ_AVAIL_F_NO_INTERRUPT : uint16_t{0}, std::memory_order_relaxed);
+}
+
+bool DriverMock::needs_kick(bool event_idx) {
+  const uint16_t before = std::exchange(kicked_avail_, avail_index_);
+  // Our index must be visible before we read whether the device wants to hear of it.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!event_idx) return (used_flags() & VIRTQ_USED_F_NO_NOTIFY) == 0;
+  return static_cast<uint16_t>(avail_index_ - avail_event() - 1) <
+         static_cast<uint16_t>(avail_index_ - before);
 }
 
 uint16_t DriverMock::used_flags() const {
-  return memory_.load_once<uint16_t>(layout_.used_ring.offset(kRingFlagsOffset)).value();
+  return field(layout_.used_ring, kRingFlagsOffset).load(std::memory_order_relaxed);
 }
 
 uint16_t DriverMock::avail_event() const {
-  return memory_
-      .load_once<uint16_t>(layout_.used_ring.offset(kRingElementsOffset + 8U * layout_.size))
-      .value();
+  return field(layout_.used_ring, kRingElementsOffset + 8U * layout_.size)
+      .load(std::memory_order_relaxed);
 }
 
 uint16_t DriverMock::used_index() const {
-  return memory_.load_once<uint16_t>(layout_.used_ring.offset(kRingIndexOffset)).value();
+  return field(layout_.used_ring, kRingIndexOffset).load(std::memory_order_acquire);
 }
 
 std::optional<virtq_used_elem> DriverMock::take_used() {
   if (seen_used_ == used_index()) return std::nullopt;
-  std::atomic_thread_fence(std::memory_order_acquire);
   const uint64_t slot = seen_used_++ % layout_.size;
   return memory_.load_once<virtq_used_elem>(
       layout_.used_ring.offset(kRingElementsOffset + 8 * slot));

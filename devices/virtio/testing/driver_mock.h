@@ -1,7 +1,9 @@
 #pragma once
 // The driver's side of a virtqueue, for tests, benches and fuzzers: lays out rings in guest memory,
-// adds good and bad chains, and reads what the device used.
+// adds good and bad chains, and reads what the device used. May live on another thread than the
+// device: the fields both sides touch are atomic here as well.
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -42,6 +44,9 @@ class DriverMock final {
   void make_available(uint16_t head);
   void set_avail_index(uint16_t index);
 
+  /// Whether a driver would kick now (§2.7.10), for all that was made available since the last
+  /// call.
+  bool needs_kick(bool event_idx);
   void set_used_event(uint16_t index);
   void set_no_interrupt(bool on);
   [[nodiscard]] uint16_t used_flags() const;
@@ -51,10 +56,13 @@ class DriverMock final {
   std::optional<virtq_used_elem> take_used();
 
  private:
+  [[nodiscard]] std::atomic_ref<uint16_t> field(memory::Gpa ring, uint64_t offset) const;
+
   const memory::GuestMemory& memory_;
   QueueLayout layout_;
   uint16_t next_descriptor_ = 0;
   uint16_t avail_index_ = 0;
+  uint16_t kicked_avail_ = 0;
   uint16_t seen_used_ = 0;
 };
 
