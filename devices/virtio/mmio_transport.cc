@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <semaphore>
+#include <future>
 
 #include "devices/virtio/spec.h"
 
@@ -50,9 +50,10 @@ MmioTransport::MmioTransport(const memory::GuestMemory& memory, io::EventLoop& l
 }
 
 void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
-  std::ranges::fill(data, std::byte{0});
   if (offset >= VIRTIO_MMIO_CONFIG) return read_config(offset - VIRTIO_MMIO_CONFIG, data);
+  // §4.2.2.2: the driver uses aligned accesses of 32 bits for all registers.
   if (data.size() != sizeof(uint32_t) || offset % sizeof(uint32_t) != 0) {
+    std::ranges::fill(data, std::byte{0xff});
     LOG_GUEST(log_, "virtio-mmio: a read of {} bytes at {:#x}", data.size(), offset);
     return;
   }
@@ -61,6 +62,7 @@ void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
 }
 
 void MmioTransport::read_config(uint64_t offset, std::span<std::byte> data) const {
+  std::ranges::fill(data, std::byte{0});
   const std::scoped_lock lock(registers_lock_);
   if (offset >= registers_.config.size()) return;
   const size_t count = std::min<size_t>(data.size(), registers_.config.size() - offset);
@@ -163,6 +165,9 @@ void MmioTransport::write_queue_register(uint64_t offset, uint32_t value) {
   const bool settled = (r.status & VIRTIO_CONFIG_S_DRIVER_OK) != 0;
   if (r.queue_select >= r.queues.size() || (r.status & VIRTIO_CONFIG_S_FEATURES_OK) == 0 ||
       settled) {
+    // Linux takes its queues back after a reset, where they are gone already.
+    const bool takes_back = offset == VIRTIO_MMIO_QUEUE_READY && value == 0 && !settled;
+    if (takes_back) return;
     LOG_GUEST(log_, "virtio-mmio: queue register {:#x} written in device status {:#x}", offset,
               r.status);
     return;
@@ -210,7 +215,7 @@ void MmioTransport::write_status(uint32_t value) {
     if (((status | accepted) & VIRTIO_CONFIG_S_DRIVER) != 0 && features_fit) {
       accepted |= added & VIRTIO_CONFIG_S_FEATURES_OK;
     }
-    if ((status & VIRTIO_CONFIG_S_FEATURES_OK) != 0) {
+    if ((status & VIRTIO_CONFIG_S_FEATURES_OK) != 0 && (so_far & VIRTIO_CONFIG_S_FAILED) == 0) {
       accepted |= added & VIRTIO_CONFIG_S_DRIVER_OK;
       becomes_active = (added & VIRTIO_CONFIG_S_DRIVER_OK) != 0;
     }
@@ -250,23 +255,28 @@ void MmioTransport::activate() {
   }
   activation->notifier = this;
   const size_t ready = activation->queues.size();
-  std::binary_semaphore finished(0);
-  loop_.post([&] {
-    if (const auto outcome = device_.activate(std::move(*activation)); !outcome) {
+  // The promise travels with the task, so that a loop which ends without running it lets us go.
+  std::promise<void> done;
+  const std::future<void> finished = done.get_future();
+  loop_.post([this, given = std::move(*activation), told = std::move(done)]() mutable {
+    if (const auto outcome = device_.activate(std::move(given)); !outcome) {
       LOG_GUEST(log_, "virtio: activation failed: {}", outcome.error().message());
       set_needs_reset();
     }
-    finished.release();
+    told.set_value();
   });
-  finished.acquire();
-  // The driver may have filled its rings before DRIVER_OK.
+  finished.wait();
+  // The driver may have filled its rings before DRIVER_OK (and kicked in vain).
   for (size_t i = 0; i < ready; ++i) ::eventfd_write(kicks_[i].get(), 1);
 }
 
 void MmioTransport::reset() {
-  std::binary_semaphore finished(0);
-  loop_.post([&] { device_.reset([&] { finished.release(); }); });
-  finished.acquire();
+  std::promise<void> done;
+  const std::future<void> finished = done.get_future();
+  loop_.post([this, told = std::move(done)]() mutable {
+    device_.reset([told = std::move(told)]() mutable { told.set_value(); });
+  });
+  finished.wait();
   const std::scoped_lock lock(registers_lock_);
   const uint32_t generation = registers_.config_generation;
   registers_ = {

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "devices/virtio/testing/driver_mock.h"
 #include "devices/virtio/testing/register_driver.h"
 #include "memory/layout.h"
@@ -32,8 +35,16 @@ struct FakeDevice final : Device {
   void reset(std::move_only_function<void()> done) override {
     ++resets;
     activation.reset();
+    if (hold_reset) {
+      held = std::move(done);
+      reset_asked = true;
+      return;
+    }
     done();
   }
+  bool hold_reset = false;
+  std::atomic<bool> reset_asked = false;
+  std::move_only_function<void()> held;
   bool fail_activation = false;
   int activations = 0;
   int resets = 0;
@@ -189,6 +200,61 @@ TEST_F(MmioTransportTest, ConfigurationReadsAreBoundedAndVersioned) {
   EXPECT_NE(driver.read(VIRTIO_MMIO_CONFIG_GENERATION), before);
   EXPECT_EQ(driver.read(VIRTIO_MMIO_CONFIG), 0x09090909U);
   EXPECT_EQ(interrupts(), 0U) << "no driver is up to hear of it";
+}
+
+TEST_F(MmioTransportTest, NeverStartsForADriverThatGaveUp) {
+  RegisterDriver driver(*transport_);
+  ASSERT_TRUE(driver.negotiate(kOffered));
+  driver.set_queue(0, ring_.layout());
+  driver.write(VIRTIO_MMIO_STATUS, RegisterDriver::kFeaturesOk | VIRTIO_CONFIG_S_FAILED);
+  driver.drive_ok();
+  EXPECT_FALSE(driver.read(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_DRIVER_OK);
+  EXPECT_EQ(device_.activations, 0);
+}
+
+TEST_F(MmioTransportTest, QueueRegistersAreLockedWhileTheQueueIsReady) {
+  RegisterDriver driver(*transport_);
+  driver.set_queue(0, ring_.layout());
+  EXPECT_EQ(driver.read(VIRTIO_MMIO_QUEUE_READY), 0U) << "not before FEATURES_OK";
+  run_beside_loop(*loop_, [&] {
+    ASSERT_TRUE(driver.negotiate(kOffered));
+    driver.set_queue(0, ring_.layout());
+    driver.write(VIRTIO_MMIO_QUEUE_NUM, 4);
+    driver.write(VIRTIO_MMIO_QUEUE_DESC_HIGH, 0xffffffff);
+    driver.drive_ok();
+  });
+  ASSERT_TRUE(device_.activation);
+  EXPECT_EQ(device_.activation->queues[0].queue.size(), 16);
+  EXPECT_EQ(device_.activation->queues[0].queue.layout().descriptor_table,
+            ring_.layout().descriptor_table);
+}
+
+TEST_F(MmioTransportTest, ResetWaitsUntilTheDeviceIsDone) {
+  device_.hold_reset = true;
+  std::atomic<bool> returned = false;
+  run_beside_loop(*loop_, [&] {
+    RegisterDriver driver(*transport_);
+    bring_up(driver);
+    std::thread other([&] {
+      driver.reset();
+      returned = true;
+    });
+    // Another vCPU still gets its answers while the reset is under way.
+    while (!device_.reset_asked) EXPECT_EQ(driver.read(VIRTIO_MMIO_VERSION), 2U);
+    EXPECT_EQ(driver.read(VIRTIO_MMIO_QUEUE_READY), 1U);
+    EXPECT_FALSE(returned);
+    loop_->post([&] { device_.held(); });
+    other.join();
+    EXPECT_EQ(driver.read(VIRTIO_MMIO_STATUS), 0U);
+  });
+}
+
+TEST_F(MmioTransportTest, RegistersReadAllOnesUnlessWholeAndAligned) {
+  std::array<std::byte, 8> data{};
+  transport_->read(VIRTIO_MMIO_MAGIC_VALUE, std::span(data).first(8));
+  EXPECT_EQ(data[7], std::byte{0xff});
+  transport_->read(VIRTIO_MMIO_MAGIC_VALUE + 1, std::span(data).first(1));
+  EXPECT_EQ(data[0], std::byte{0xff});
 }
 
 TEST_F(MmioTransportTest, OddAccessesAreHarmless) {
