@@ -57,8 +57,8 @@ base::Result<> check_machine(const MachineConfig& machine) {
 
 }  // namespace
 
-Controller::Controller(io::EventLoop& loop, ControllerOptions options)
-    : loop_(loop), options_(std::move(options)), metrics_timer_(loop, [this] {
+Controller::Controller(io::EventLoop& loop, HostProbe& host, ControllerOptions options)
+    : loop_(loop), host_(host), options_(std::move(options)), metrics_timer_(loop, [this] {
         flush_metrics();
         arm_metrics_timer();
       }) {}
@@ -364,11 +364,13 @@ Reply Controller::handle(const InstanceStart&) {
     return base::fail(base::ErrorCode::kWrongState,
                       "kernel_image_path: no boot source is set (PUT /boot-source)");
   }
+  const auto& host = host_.wait();
+  if (!host) return std::unexpected(host.error());
   MOTE_TRY_VOID(match_queues_to_vcpus());
   const VmConfig config = whole_config();
   MOTE_TRY(auto serial_output, open_serial_output());
-  BuildInputs inputs{config, options_.kvm_device,     options_.kernel_cache, options_.boot_timer,
-                     {},     std::move(serial_output)};
+  BuildInputs inputs{
+      config, *host, options_.kernel_cache, options_.boot_timer, {}, std::move(serial_output)};
   for (const Drive& drive : drives_) inputs.devices.push_back(drive.device.get());
   for (const NetworkInterface& nic : network_interfaces_)
     inputs.devices.push_back(nic.device.get());

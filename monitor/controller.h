@@ -18,6 +18,7 @@
 #include "monitor/boot_phases.h"
 #include "monitor/console.h"
 #include "monitor/exit_code.h"
+#include "monitor/host_probe.h"
 #include "monitor/metrics.h"
 #include "monitor/vm.h"
 
@@ -25,7 +26,6 @@ namespace mote::monitor {
 
 struct ControllerOptions {
   std::string instance_id;
-  std::string kvm_device;
   std::optional<std::string> kernel_cache;
   bool boot_timer = false;
   BootPhases phases;
@@ -33,7 +33,8 @@ struct ControllerOptions {
 
 class Controller final : public ActionSink, public VmEvents {
  public:
-  Controller(io::EventLoop& loop, ControllerOptions options);
+  /// `host` outlives the controller.
+  Controller(io::EventLoop& loop, HostProbe& host, ControllerOptions options);
   ~Controller() override = default;
 
   // ActionSink
@@ -109,6 +110,7 @@ class Controller final : public ActionSink, public VmEvents {
   void arm_metrics_timer();
 
   io::EventLoop& loop_;
+  HostProbe& host_;
   ControllerOptions options_;
   VmState state_ = VmState::kNotStarted;
   std::optional<ExitCode> exit_code_;

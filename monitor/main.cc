@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "io/event_loop.h"
 #include "monitor/controller.h"
+#include "monitor/host_probe.h"
 #include "monitor/options.h"
 #include "monitor/signals.h"
 #include "monitor/vcpu.h"
@@ -66,23 +68,21 @@ base::Result<> apply_log_options(const Options& options, Controller& controller)
 
 base::Result<std::string> read_text_file(const std::string& path) {
   constexpr size_t kLimit = 1024 * 1024;
+  constexpr size_t kStep = 16 * 1024;
   const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd.valid()) return base::fail_errno(errno, "--config-file: cannot open " + path);
-  std::string text(kLimit + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return base::fail_errno(errno, "--config-file: cannot read " + path);
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
+  std::string text;
+  while (text.size() <= kLimit) {
+    const size_t before = text.size();
+    text.resize(before + kStep);
+    const ssize_t got = ::read(fd.get(), text.data() + before, kStep);
+    text.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0) return text;
+    if (got < 0 && errno != EINTR)
+      return base::fail_errno(errno, "--config-file: cannot read " + path);
   }
-  if (size > kLimit) {
-    return base::fail(base::ErrorCode::kInvalidArgument,
-                      "--config-file: " + path + " is larger than 1 MiB");
-  }
-  text.resize(size);
-  return text;
+  return base::fail(base::ErrorCode::kInvalidArgument,
+                    "--config-file: " + path + " is larger than 1 MiB");
 }
 
 /// Configures from the file and starts the VM.
@@ -105,13 +105,18 @@ void tell_ready(const Options& options, BootPhases& phases) {
 }
 
 ExitCode run(const Options& options, BootPhases phases) {
+  if (auto blocked = SignalWatcher::block_signals(); !blocked) {
+    return complain(blocked.error(), ExitCode::kGenericError);
+  }
+  HostProbe host(options.kvm_device);
   auto loop = io::EventLoop::create(kRingEntries);
   if (!loop) return complain(loop.error(), ExitCode::kGenericError);
-  if (auto kick = Vcpu::install_kick_signal(); !kick)
+  if (auto kick = Vcpu::install_kick_signal(); !kick) {
     return complain(kick.error(), ExitCode::kGenericError);
+  }
 
-  Controller controller(
-      **loop, {options.id, options.kvm_device, options.kernel_cache, options.boot_timer, phases});
+  Controller controller(**loop, host,
+                        {options.id, options.kernel_cache, options.boot_timer, phases});
   if (auto logs = apply_log_options(options, controller); !logs) {
     return complain(logs.error(), ExitCode::kBadArguments);
   }

@@ -3,16 +3,30 @@
 #include <signal.h>
 
 namespace mote::monitor {
+namespace {
 
-base::Result<std::unique_ptr<SignalWatcher>> SignalWatcher::create(
-    io::EventLoop& loop, std::move_only_function<void(int signal)> callback) {
+sigset_t watched_signals() {
   sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGINT);
-  if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0)
+  return signals;
+}
+
+}  // namespace
+
+base::Result<> SignalWatcher::block_signals() {
+  const sigset_t signals = watched_signals();
+  if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) {
     return base::fail_errno(errno, "sigprocmask");
+  }
   ::signal(SIGPIPE, SIG_IGN);  // A log or metrics reader that goes away is an EPIPE, not an end.
+  return {};
+}
+
+base::Result<std::unique_ptr<SignalWatcher>> SignalWatcher::create(
+    io::EventLoop& loop, std::move_only_function<void(int signal)> callback) {
+  const sigset_t signals = watched_signals();
   base::UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC));
   if (!fd.valid()) return base::fail_errno(errno, "signalfd");
   return std::unique_ptr<SignalWatcher>(

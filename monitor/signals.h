@@ -13,8 +13,9 @@ namespace mote::monitor {
 
 class SignalWatcher final : public io::CompletionHandler {
  public:
-  /// Blocks the signals in this thread; call before any other thread starts, so that all inherit
-  /// it.
+  /// Blocks the signals in this thread; before any other thread starts, so that all inherit it.
+  static base::Result<> block_signals();
+  /// Watches for the blocked signals.
   static base::Result<std::unique_ptr<SignalWatcher>> create(
       io::EventLoop& loop, std::move_only_function<void(int signal)> callback);
 

@@ -46,13 +46,13 @@ base::Result<std::unique_ptr<Vm>> VmBuilder::build(BuildInputs inputs, io::Event
                       "drives and network-interfaces: at most " +
                           std::to_string(layout::kMaxVirtioDevices) + " devices fit into one VM");
   }
-  MOTE_TRY(auto kvm, Kvm::open(inputs.kvm_device));
+  const Kvm& kvm = inputs.host.kvm;
   MOTE_TRY_VOID(check_capabilities(kvm, inputs.config.cpu));
   MOTE_TRY(auto memory,
            memory::GuestMemory::create(machine.mem_size_mib * layout::kMib, machine.huge_pages));
   MOTE_TRY(auto fd, kvm.create_vm());
   std::unique_ptr<Vm> vm(new Vm(loop, events, std::move(memory), std::move(fd)));
-  VmBuilder builder(std::move(inputs), *vm, kvm);
+  VmBuilder builder(std::move(inputs), *vm);
   MOTE_TRY(const auto entry, builder.load_boot_images());
   MOTE_TRY_VOID(builder.register_memory());
   MOTE_TRY_VOID(vm->fd_.set_real_mode_areas(layout::kKvmIdentityMap, layout::kKvmTss));
@@ -162,11 +162,11 @@ base::Result<> VmBuilder::add_virtio_devices(io::EventLoop& loop) {
 base::Result<> VmBuilder::create_vcpus(const boot::Entry& entry, io::EventLoop& loop) {
   const MachineConfig& machine = inputs_.config.machine;
   const CpuTopology topology{machine.vcpu_count, machine.smt && machine.vcpu_count > 1 ? 2U : 1U};
-  const auto deadline = kvm_.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0
+  const auto deadline = inputs_.host.kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0
                             ? TscDeadline::kPresent
                             : TscDeadline::kAbsent;
-  MOTE_TRY(const auto supported, kvm_.supported_cpuid());
-  MOTE_TRY(auto cpuid, make_cpuid(supported, topology, deadline, inputs_.config.cpu));
+  MOTE_TRY(auto cpuid,
+           make_cpuid(inputs_.host.supported_cpuid, topology, deadline, inputs_.config.cpu));
   for (uint32_t index = 0; index < machine.vcpu_count; ++index) {
     MOTE_TRY(auto vcpu, vm_.fd_.create_vcpu(index));
     set_apic_id(cpuid, index, topology);

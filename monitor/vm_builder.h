@@ -10,6 +10,7 @@
 #include "devices/virtio/device.h"
 #include "monitor/boot/acpi.h"
 #include "monitor/boot/kernel_image.h"
+#include "monitor/host_probe.h"
 #include "monitor/vm.h"
 #include "monitor/vm_config.h"
 
@@ -18,7 +19,7 @@ namespace mote::monitor {
 /// Where the serial port's output goes when the client named no serial_out_path: descriptor 1.
 struct BuildInputs {
   const VmConfig& config;
-  std::string kvm_device;
+  const Host& host;
   std::optional<std::string> kernel_cache;  ///< Directory for decompressed kernels.
   bool boot_timer = false;
   std::vector<virtio::Device*> devices;  ///< In slot order; outlive the Vm.
@@ -32,8 +33,7 @@ class VmBuilder final {
                                                  VmEvents& events);
 
  private:
-  VmBuilder(BuildInputs inputs, Vm& vm, const Kvm& kvm)
-      : inputs_(std::move(inputs)), vm_(vm), kvm_(kvm) {}
+  VmBuilder(BuildInputs inputs, Vm& vm) : inputs_(std::move(inputs)), vm_(vm) {}
 
   base::Result<boot::Entry> load_boot_images();
   base::Result<> register_memory();
@@ -44,7 +44,6 @@ class VmBuilder final {
 
   BuildInputs inputs_;
   Vm& vm_;
-  const Kvm& kvm_;
 };
 
 }  // namespace mote::monitor
