@@ -1,0 +1,175 @@
+#include "tests/integration/monitor_process.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+namespace mote::integration {
+namespace {
+
+constexpr int kReadyFd = 3;
+constexpr auto kPatience = std::chrono::seconds(30);
+
+bool wait_until(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+int create_file(const std::string& path) {
+  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+}
+
+/// In the child: only system calls from here to exec.
+[[noreturn]] void become_monitor(char* const* arguments, int input, int output, int log,
+                                 int ready) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::dup2(input, STDIN_FILENO);
+  ::dup2(output, STDOUT_FILENO);
+  ::dup2(log, STDERR_FILENO);
+  if (ready >= 0 && ready != kReadyFd) ::dup2(ready, kReadyFd);
+  ::close_range(ready >= 0 ? kReadyFd + 1 : kReadyFd, ~0U, 0);
+  if (ready >= 0) ::fcntl(kReadyFd, F_SETFD, 0);
+  ::execv(MOTE_BINARY, arguments);
+  ::_exit(127);
+}
+
+pid_t spawn(const std::vector<std::string>& arguments, const std::string& console_path,
+            const std::string& log_path, int ready) {
+  std::vector<char*> pointers;
+  // execv takes non-const pointers but leaves the strings alone.
+  for (const std::string& argument : arguments) {
+    pointers.push_back(const_cast<char*>(argument.c_str()));
+  }
+  pointers.push_back(nullptr);
+  const base::UniqueFd input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const base::UniqueFd output(create_file(console_path));
+  const base::UniqueFd log(create_file(log_path));
+  const pid_t pid = ::fork();
+  if (pid == 0) become_monitor(pointers.data(), input.get(), output.get(), log.get(), ready);
+  return pid;
+}
+
+}  // namespace
+
+TemporaryFolder::TemporaryFolder() {
+  // Short, for a unix socket's path takes 107 bytes at most.
+  std::string pattern = "/tmp/mote-test-XXXXXX";
+  if (::mkdtemp(pattern.data()) == nullptr) ADD_FAILURE() << "mkdtemp: " << std::strerror(errno);
+  folder_ = pattern;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+std::string TemporaryFolder::write(const std::string& name, std::string_view content) const {
+  std::ofstream file(path(name), std::ios::binary | std::ios::trunc);
+  file.write(content.data(), static_cast<std::streamsize>(content.size()));
+  return path(name);
+}
+
+std::string read_file(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+std::ostream& operator<<(std::ostream& stream, const Ending& ending) {
+  return ending.signal != 0 ? stream << "signal " << ending.signal
+                            : stream << "exit code " << ending.exit_code;
+}
+
+MonitorProcess::MonitorProcess(const TemporaryFolder& folder, std::vector<std::string> arguments,
+                               const std::string& name)
+    : console_path_(folder.path(name + ".console")), log_path_(folder.path(name + ".log")) {
+  arguments.insert(arguments.begin(), "mote");
+  pid_ = spawn(arguments, console_path_, log_path_, -1);
+}
+
+std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& folder,
+                                                         std::vector<std::string> arguments,
+                                                         const std::string& name) {
+  auto process = std::unique_ptr<MonitorProcess>(new MonitorProcess());
+  process->socket_path_ = folder.path(name + ".sock");
+  process->console_path_ = folder.path(name + ".console");
+  process->log_path_ = folder.path(name + ".log");
+  arguments.insert(arguments.begin(), {"mote", "--api-sock", process->socket_path_, "--ready-fd",
+                                       std::to_string(kReadyFd)});
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2: " << std::strerror(errno);
+  const base::UniqueFd reader(ends[0]);
+  base::UniqueFd writer(ends[1]);
+  process->pid_ = spawn(arguments, process->console_path_, process->log_path_, writer.get());
+  writer.reset();
+  pollfd ready{reader.get(), POLLIN, 0};
+  char byte = 0;
+  const bool told = ::poll(&ready, 1, 30'000) == 1 && ::read(reader.get(), &byte, 1) == 1;
+  EXPECT_TRUE(told) << "no ready byte; log: " << process->log();
+  return process;
+}
+
+MonitorProcess::~MonitorProcess() {
+  if (pid_ <= 0 || ending_) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+Response MonitorProcess::request(std::string_view method, std::string_view path,
+                                 std::string_view body) const {
+  return ApiClient(socket_path_).request(method, path, body);
+}
+
+std::optional<Ending> MonitorProcess::wait(std::chrono::seconds limit) {
+  if (ending_) return ending_;
+  const base::UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  pollfd ended{process.get(), POLLIN, 0};
+  const auto limit_ms = std::chrono::duration_cast<std::chrono::milliseconds>(limit);
+  if (::poll(&ended, 1, static_cast<int>(limit_ms.count())) != 1) return std::nullopt;
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  ending_ = WIFEXITED(status) ? Ending{WEXITSTATUS(status), 0} : Ending{-1, WTERMSIG(status)};
+  return ending_;
+}
+
+void MonitorProcess::signal(int number) const {
+  if (!ending_) ::kill(pid_, number);
+}
+
+bool MonitorProcess::wait_for_console(const std::string& text) const {
+  return wait_until([&] { return console().find(text) != std::string::npos; });
+}
+
+bool MonitorProcess::wait_for_log(const std::string& text) const {
+  return wait_until([&] { return log().find(text) != std::string::npos; });
+}
+
+size_t MonitorProcess::open_descriptors() const {
+  const std::filesystem::directory_iterator folder("/proc/" + std::to_string(pid_) + "/fd");
+  return static_cast<size_t>(std::distance(begin(folder), end(folder)));
+}
+
+size_t MonitorProcess::resident_bytes() const {
+  std::istringstream sizes(read_file("/proc/" + std::to_string(pid_) + "/statm"));
+  size_t total = 0;
+  size_t resident = 0;
+  sizes >> total >> resident;
+  return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace mote::integration
