@@ -156,8 +156,10 @@ base::Result<> EventLoop::run() {
 }
 
 base::Result<> EventLoop::run_once(bool block) {
+  // Somebody asked for the end of this turn already: it must come, completions or not.
+  const bool may_sleep = block && turn_end_.empty();
   const int outcome =
-      block ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
+      may_sleep ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
   if (outcome < 0 && outcome != -EINTR && outcome != -EAGAIN && outcome != -EBUSY) {
     return base::fail_errno(-outcome, "waiting for io_uring completions");
   }

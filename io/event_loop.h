@@ -70,7 +70,8 @@ class EventLoop final {
   void submit();
 
   /// Calls handler.on_turn_end() once at the end of this turn, before the loop submits and sleeps.
-  /// A handler asks at most once a turn, and calls forget() before it goes.
+  /// A handler asks at most once a turn, and calls forget() before it goes. One that asks during
+  /// on_turn_end() is called at the end of the next turn, which then does not wait.
   void defer(TurnEndHandler& handler) { turn_end_.push_back(&handler); }
   void forget(TurnEndHandler& handler);
 

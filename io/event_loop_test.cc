@@ -104,6 +104,24 @@ TEST(EventLoop, TurnEndsOnceForManyCompletions) {
   EXPECT_EQ(batching.ends, 1) << "only for the turn it asked for";
 }
 
+TEST(EventLoop, DoesNotSleepOnAHandlerThatAskedAgain) {
+  struct Again final : TurnEndHandler {
+    explicit Again(EventLoop& l) : loop(l) {}
+    EventLoop& loop;
+    int ends = 0;
+    void on_turn_end() override {
+      if (++ends < 3) loop.defer(*this);
+    }
+  };
+  const auto loop = make_loop();
+  Again again(*loop);
+  loop->defer(again);
+  for (int turn = 1; turn <= 3; ++turn) {
+    ASSERT_TRUE(loop->run_once(true));  // Nothing is in flight but the mailbox: it would hang.
+    EXPECT_EQ(again.ends, turn);
+  }
+}
+
 TEST(Timer, FiresOnceAndRearmsReplace) {
   const auto loop = make_loop();
   int fired = 0;

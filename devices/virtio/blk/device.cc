@@ -1,7 +1,5 @@
 #include "devices/virtio/blk/device.h"
 
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -20,27 +18,6 @@ namespace {
 constexpr uint32_t kKickTag = 0x80000000;                   // Or-ed with the queue index.
 constexpr uint32_t kSegmentLimit = Device::kQueueSize - 2;  // Header and status take one each.
 constexpr uint32_t kBatch = Device::kQueueSize;
-
-constexpr size_t kZeroBytes = 64 * 1024;
-alignas(4096) constexpr std::array<std::byte, kZeroBytes> kZeros{};
-
-bool is_transfer(RequestKind kind) {
-  return kind == RequestKind::kRead || kind == RequestKind::kWrite;
-}
-
-/// Takes `count` bytes off the front.
-void advance(std::vector<iovec>& buffers, uint64_t count) {
-  size_t used = 0;
-  while (count > 0) {
-    iovec& first = buffers[used];
-    const size_t step = std::min<uint64_t>(first.iov_len, count);
-    first.iov_base = static_cast<std::byte*>(first.iov_base) + step;
-    first.iov_len -= step;
-    count -= step;
-    if (first.iov_len == 0) ++used;
-  }
-  buffers.erase(buffers.begin(), buffers.begin() + static_cast<ptrdiff_t>(used));
-}
 
 }  // namespace
 
@@ -107,6 +84,13 @@ DiskLimits Device::limits() const {
           .write_zeroes = (features_ & VIRTIO_BLK_F_WRITE_ZEROES) != 0};
 }
 
+Durability Device::durability() const {
+  // Asked to keep data safe, for a driver that will not flush.
+  const bool offered = config_.cache_type == CacheType::kWriteback;
+  return offered && (features_ & VIRTIO_BLK_F_FLUSH) == 0 ? Durability::kWriteThrough
+                                                          : Durability::kWriteBack;
+}
+
 base::Result<> Device::activate(Activation activation) {
   CHECK(!active_ && queues_.empty(), "activated twice without a reset");
   if (activation.queues.empty()) {
@@ -120,14 +104,11 @@ base::Result<> Device::activate(Activation activation) {
     slot_count += queue.queue.size();
     queues_.push_back({std::move(queue.queue), queue.kick_fd});
   }
-  slots_.resize(std::min<size_t>(slot_count, kQueueSize));
-  for (uint16_t i = 0; i < slots_.size(); ++i) {
-    slots_[i].chain.readable.reserve(kQueueSize);
-    slots_[i].chain.writable.reserve(kQueueSize);
-    free_slots_.push_back(static_cast<uint16_t>(slots_.size() - 1U - i));
-  }
+  slots_.reserve(std::min<size_t>(slot_count, kQueueSize));
+  free_slots_.reserve(slots_.capacity());
   active_ = true;
   for (uint16_t i = 0; i < queues_.size(); ++i) arm_kick(i);
+  if (std::exchange(config_changed_, false)) notifier_->update_config(config_space());
   return {};
 }
 
@@ -144,8 +125,8 @@ void Device::reset(std::move_only_function<void()> done) {
 void Device::finish_reset_if_idle() {
   if (active_ || !reset_done_ || in_flight_ > 0 || kick_reads_ > 0) return;
   queues_.clear();
-  slots_.clear();
-  free_slots_.clear();
+  slots_ = {};
+  free_slots_ = {};
   notifier_ = nullptr;
   starved_ = false;
   auto done = std::move(reset_done_);
@@ -162,6 +143,7 @@ base::Result<> Device::update_path(const std::string& path) {
   }
   file_ = std::move(*file);
   ++metrics_.update_count;
+  config_changed_ = notifier_ == nullptr;
   if (notifier_ != nullptr) notifier_->update_config(config_space());
   return {};
 }
@@ -181,13 +163,18 @@ void Device::arm_kick(uint16_t queue_index) {
 }
 
 void Device::on_completion(uint32_t tag, int32_t result, uint32_t) {
-  if ((tag & kKickTag) == 0) return complete(static_cast<uint16_t>(tag), result);
-  const auto queue_index = static_cast<uint16_t>(tag & ~kKickTag);
-  queues_[queue_index].reading_kick = false;
+  if ((tag & kKickTag) != 0) return on_kick(static_cast<uint16_t>(tag & ~kKickTag), result);
+  on_result(static_cast<uint16_t>(tag), result);
+}
+
+void Device::on_kick(uint16_t queue_index, int32_t result) {
+  ServedQueue& served = queues_[queue_index];
+  served.reading_kick = false;
   --kick_reads_;
   if (!active_) return finish_reset_if_idle();
   if (result < 0 && result != -EINTR && result != -EAGAIN) ++metrics_.event_fails;
   ++metrics_.queue_event_count;
+  if (served.queue.empty()) ++metrics_.no_avail_buffer;
   arm_kick(queue_index);
   serve(queue_index);
 }
@@ -211,8 +198,8 @@ void Device::serve(uint16_t queue_index) {
 }
 
 bool Device::serve_one(uint16_t queue_index) {
-  if (free_slots_.empty()) {
-    starved_ = true;
+  if (!find_free_slot()) {
+    starved_ = true;  // A completion comes, and on_turn_end() goes on from here.
     ++metrics_.io_engine_throttled_events;
     return false;
   }
@@ -228,176 +215,123 @@ bool Device::serve_one(uint16_t queue_index) {
     case Queue::Pop::kChain:
       break;
   }
+  metrics_.remaining_reqs_count += std::min(queue.pending(), queue.size());
   slot.queue_index = queue_index;
   return start(slot_index);
 }
 
+bool Device::find_free_slot() {
+  if (!free_slots_.empty()) return true;
+  if (slots_.size() == slots_.capacity()) return false;
+  free_slots_.push_back(static_cast<uint16_t>(slots_.size()));
+  slots_.emplace_back();
+  return true;
+}
+
+/// Carries out the chain in the slot that is free next.
 bool Device::start(uint16_t slot_index) {
   Slot& slot = slots_[slot_index];
-  auto parsed = parse_request(slot.chain, limits(), &slot.status);
+  const auto parsed = parse_request(slot.chain, limits(), &slot.status);
   if (const auto* const malformed = std::get_if<Malformed>(&parsed)) {
     ++metrics_.invalid_reqs_count;
     broken(malformed->reason);
     return false;
   }
-  if (const auto* const request = std::get_if<Request>(&parsed)) {
-    const uint64_t now_ns = base::monotonic_ns();
-    const uint64_t bytes = is_transfer(request->kind) ? request->size_bytes : 0;
-    if (!rate_limiter_.consume(bytes, now_ns)) {
-      ++metrics_.rate_limiter_throttled_events;
-      queues_[slot.queue_index].queue.undo_pop();
-      throttle_timer_.arm(rate_limiter_.wait_ns(bytes, now_ns));
-      return false;
-    }
-    slot.request = *request;
-    slot.started_us = now_ns / 1000;
-  }
+  const auto* const request = std::get_if<Request>(&parsed);
+  const uint64_t now_ns = base::monotonic_ns();
+  if (request != nullptr && is_throttled(*request, slot.queue_index, now_ns)) return false;
+  slot.started_us = now_ns / 1000;
   free_slots_.pop_back();
   ++in_flight_;
-  slot.moved_bytes = 0;
-  if (const auto* const refusal = std::get_if<Refusal>(&parsed)) {
+  if (request == nullptr) {
     ++metrics_.invalid_reqs_count;
-    slot.request = {RequestKind::kFlush};  // Nothing was moved.
-    give_back(slot_index, refusal->status);
-    return true;
+    give_back(slot_index, std::get<Refusal>(parsed).status, 0);
+  } else if (request->kind == RequestKind::kGetId) {
+    write_id(slot.chain);
+    give_back(slot_index, VIRTIO_BLK_S_OK, kIdBytes);
+  } else if (request->size_bytes == 0 && request->kind != RequestKind::kFlush) {
+    give_back(slot_index, VIRTIO_BLK_S_OK, 0);
+  } else {
+    slot.operation = Operation(*request, slot.chain, file_, durability());
+    submit(slot_index);
   }
-  slot.file = file_;
-  submit(slot_index);
+  return true;
+}
+
+/// Takes the request's tokens, or puts its chain back until they are there.
+bool Device::is_throttled(const Request& request, uint16_t queue_index, uint64_t now_ns) {
+  // Zeros count as what they replace: not every file system makes them without writing.
+  const bool moves_data =
+      request.kind != RequestKind::kDiscard && request.kind != RequestKind::kGetId;
+  const uint64_t bytes = moves_data ? request.size_bytes : 0;
+  if (rate_limiter_.consume(bytes, now_ns)) return false;
+  ++metrics_.rate_limiter_throttled_events;
+  queues_[queue_index].queue.undo_pop();
+  throttle_timer_.arm(rate_limiter_.wait_ns(bytes, now_ns));
   return true;
 }
 
 void Device::submit(uint16_t slot_index) {
+  slots_[slot_index].operation.prepare(loop_.prepare(registration_.source(), slot_index));
+}
+
+void Device::on_result(uint16_t slot_index, int32_t result) {
   Slot& slot = slots_[slot_index];
-  const Request& request = slot.request;
-  const bool empty = request.size_bytes == 0 && request.kind != RequestKind::kFlush;
-  if (empty) return give_back(slot_index, VIRTIO_BLK_S_OK);
-  if (request.kind == RequestKind::kGetId) {
-    write_id(slot);
-    return give_back(slot_index, VIRTIO_BLK_S_OK);
+  const Operation::Step step = slot.operation.advance(result);
+  if (step == Operation::Step::kAgain) return submit(slot_index);
+  const bool is_read = slot.operation.kind() == RequestKind::kRead;
+  const uint64_t data_bytes = is_read ? slot.operation.moved_bytes() : 0;
+  if (step == Operation::Step::kDone) {
+    count(slot);
+  } else {
+    ++metrics_.execute_fails;
+    LOG_GUEST(log_, "drive {}: the request at byte {} failed: {}", config_.drive_id,
+              slot.operation.offset_bytes(),
+              result < 0 ? std::strerror(-result) : "the file is shorter than it was");
   }
-  io_uring_sqe* const sqe = loop_.prepare(registration_.source(), slot_index);
-  const int fd = slot.file->fd();
-  switch (request.kind) {
+  slot.operation = {};  // Lets go of a file that was replaced.
+  give_back(slot_index, step == Operation::Step::kDone ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR,
+            data_bytes);
+}
+
+void Device::count(const Slot& slot) {
+  const uint64_t moved_bytes = slot.operation.moved_bytes();
+  switch (slot.operation.kind()) {
     case RequestKind::kRead:
-      slot.buffers = &slot.chain.writable;
-      return submit_transfer(slot, sqe);
+      metrics_.read_bytes += moved_bytes;
+      ++metrics_.read_count;
+      return metrics_.read_agg.add(base::monotonic_us() - slot.started_us);
     case RequestKind::kWrite:
-      slot.buffers = &slot.chain.readable;
-      return submit_transfer(slot, sqe);
+      metrics_.write_bytes += moved_bytes;
+      ++metrics_.write_count;
+      return metrics_.write_agg.add(base::monotonic_us() - slot.started_us);
     case RequestKind::kFlush:
-      return io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+      ++metrics_.flush_count;
+      return;
     case RequestKind::kDiscard:
-      return io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                     static_cast<off_t>(request.offset_bytes),
-                                     static_cast<off_t>(request.size_bytes));
     case RequestKind::kWriteZeroes:
-      return io_uring_prep_fallocate(
-          sqe, fd,
-          (request.may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE,
-          static_cast<off_t>(request.offset_bytes), static_cast<off_t>(request.size_bytes));
     case RequestKind::kGetId:
       return;
   }
 }
 
-void Device::submit_transfer(Slot& slot, io_uring_sqe* sqe) {
-  const uint64_t offset = slot.request.offset_bytes + slot.moved_bytes;
-  const auto count = static_cast<unsigned>(slot.buffers->size());
-  if (slot.request.kind == RequestKind::kRead) {
-    io_uring_prep_readv(sqe, slot.file->fd(), slot.buffers->data(), count, offset);
-  } else {
-    io_uring_prep_writev(sqe, slot.file->fd(), slot.buffers->data(), count, offset);
-  }
-}
-
-void Device::complete(uint16_t slot_index, int32_t result) {
-  Slot& slot = slots_[slot_index];
-  uint8_t status = VIRTIO_BLK_S_OK;
-  bool finished = true;
-  if (result == -EINTR || result == -EAGAIN) return submit(slot_index);
-  switch (slot.request.kind) {
-    case RequestKind::kRead:
-    case RequestKind::kWrite:
-      status = finish_transfer(slot_index, result, finished);
-      break;
-    case RequestKind::kFlush:
-      ++metrics_.flush_count;
-      status = result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
-      break;
-    case RequestKind::kDiscard:
-      // A discard is a hint: a file system that cannot punch holes has not failed it.
-      status = result < 0 && result != -EOPNOTSUPP ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
-      break;
-    case RequestKind::kWriteZeroes:
-      if (result == -EOPNOTSUPP) {
-        prepare_zero_write(slot);
-        return submit(slot_index);
-      }
-      status = result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
-      break;
-    case RequestKind::kGetId:
-      break;
-  }
-  if (!finished) return submit(slot_index);
-  if (status != VIRTIO_BLK_S_OK) {
-    ++metrics_.execute_fails;
-    LOG_GUEST(log_, "drive {}: request at byte {} failed: {}", config_.drive_id,
-              slot.request.offset_bytes,
-              result < 0 ? std::strerror(-result) : "the file is shorter than it was");
-  }
-  give_back(slot_index, status);
-}
-
-uint8_t Device::finish_transfer(uint16_t slot_index, int32_t result, bool& finished) {
-  Slot& slot = slots_[slot_index];
-  if (result <= 0) return VIRTIO_BLK_S_IOERR;  // 0: the file was truncated beneath us.
-  slot.moved_bytes += static_cast<uint64_t>(result);
-  const bool is_read = slot.request.kind == RequestKind::kRead;
-  (is_read ? metrics_.read_bytes : metrics_.write_bytes) += static_cast<uint64_t>(result);
-  if (slot.moved_bytes < slot.request.size_bytes) {
-    advance(*slot.buffers, static_cast<uint64_t>(result));
-    finished = false;
-    return VIRTIO_BLK_S_OK;
-  }
-  ++(is_read ? metrics_.read_count : metrics_.write_count);
-  (is_read ? metrics_.read_agg : metrics_.write_agg).add(base::monotonic_us() - slot.started_us);
-  return VIRTIO_BLK_S_OK;
-}
-
-/// Turns WRITE_ZEROES into a plain write, for file systems without the fallocate modes.
-void Device::prepare_zero_write(Slot& slot) {
-  slot.request.kind = RequestKind::kWrite;
-  slot.chain.readable.clear();
-  // iovec knows no const; the kernel only reads from it.
-  auto* const zeros = const_cast<std::byte*>(kZeros.data());
-  for (uint64_t left = slot.request.size_bytes; left > 0;) {
-    const uint64_t step = std::min<uint64_t>(left, kZeroBytes);
-    slot.chain.readable.push_back({zeros, step});
-    left -= step;
-  }
-}
-
-void Device::write_id(Slot& slot) {
+/// The drive id, which is stable and the same wherever the VM runs; its first 20 bytes, NUL-padded.
+void Device::write_id(const Chain& chain) const {
   std::array<char, kIdBytes> id{};
   std::copy_n(config_.drive_id.begin(), std::min<size_t>(config_.drive_id.size(), id.size()),
               id.begin());
   size_t at = 0;
-  for (const iovec& part : slot.chain.writable) {
-    const size_t count = std::min(part.iov_len, id.size() - at);
-    std::memcpy(part.iov_base, id.data() + at, count);
-    at += count;
+  for (const iovec& part : chain.writable) {
+    const size_t size = std::min(part.iov_len, id.size() - at);
+    std::memcpy(part.iov_base, id.data() + at, size);
+    at += size;
   }
-  slot.moved_bytes = kIdBytes;
 }
 
-void Device::give_back(uint16_t slot_index, uint8_t status) {
-  Slot& slot = slots_[slot_index];
+void Device::give_back(uint16_t slot_index, uint8_t status, uint64_t data_bytes) {
+  const Slot& slot = slots_[slot_index];
   *slot.status = std::byte{status};
-  const bool device_wrote =
-      slot.request.kind == RequestKind::kRead || slot.request.kind == RequestKind::kGetId;
-  const auto written = static_cast<uint32_t>((device_wrote ? slot.moved_bytes : 0) + 1);
-  queues_[slot.queue_index].queue.push_used(slot.chain.head, written);
-  slot.file.reset();
+  queues_[slot.queue_index].queue.push_used(slot.chain.head, static_cast<uint32_t>(data_bytes + 1));
   free_slots_.push_back(slot_index);
   --in_flight_;
   mark_used();
@@ -410,11 +344,12 @@ void Device::mark_used() {
 }
 
 void Device::on_turn_end() {
+  // First: what is used right away belongs to this turn, for the loop may sleep after it.
+  if (std::exchange(starved_, false)) serve_all();
   turn_end_asked_ = false;
   bool notify = false;
   for (ServedQueue& served : queues_) notify |= served.queue.should_notify();
   if (notify && notifier_ != nullptr) notifier_->notify_queues();
-  if (std::exchange(starved_, false)) serve_all();
   finish_reset_if_idle();
 }
 

@@ -2,8 +2,9 @@
 // virtio-blk (Virtio 1.2 §5.2) over io_uring. Loop thread only.
 //
 // A request is popped, parsed into a Request, given a slot, and submitted; its completion writes
-// the status byte and returns the chain. Slots are allocated at activation, so the way of a request
-// allocates nothing. All completions of one turn of the loop share one interrupt.
+// the status byte and returns the chain. Slots are made when first needed, at most kQueueSize, and
+// used again last-in-first-out: a busy device allocates nothing and an idle one holds little. All
+// completions of one turn of the loop share one interrupt.
 
 #include <memory>
 #include <span>
@@ -13,6 +14,7 @@
 #include "devices/virtio/blk/config.h"
 #include "devices/virtio/blk/disk_file.h"
 #include "devices/virtio/blk/metrics.h"
+#include "devices/virtio/blk/operation.h"
 #include "devices/virtio/blk/request.h"
 #include "devices/virtio/device.h"
 #include "io/event_loop.h"
@@ -56,11 +58,8 @@ class Device final : public virtio::Device,
   /// One request in flight.
   struct Slot {
     Chain chain;
-    Request request{};
-    std::byte* status = nullptr;
-    std::shared_ptr<const DiskFile> file;
-    std::vector<iovec>* buffers = nullptr;  ///< What is left of the chain's data.
-    uint64_t moved_bytes = 0;
+    Operation operation;
+    std::byte* status = nullptr;  ///< In guest memory.
     uint64_t started_us = 0;
     uint16_t queue_index = 0;
   };
@@ -70,19 +69,22 @@ class Device final : public virtio::Device,
 
   [[nodiscard]] std::vector<std::byte> config_space() const;
   [[nodiscard]] DiskLimits limits() const;
+  [[nodiscard]] Durability durability() const;
   void arm_kick(uint16_t queue_index);
+  void on_kick(uint16_t queue_index, int32_t result);
   void serve(uint16_t queue_index);
   void serve_all();
   /// False: stop serving this queue for now.
   bool serve_one(uint16_t queue_index);
+  [[nodiscard]] bool find_free_slot();
   bool start(uint16_t slot_index);
+  [[nodiscard]] bool is_throttled(const Request& request, uint16_t queue_index, uint64_t now_ns);
+
   void submit(uint16_t slot_index);
-  void submit_transfer(Slot& slot, io_uring_sqe* sqe);
-  void prepare_zero_write(Slot& slot);
-  void complete(uint16_t slot_index, int32_t result);
-  [[nodiscard]] uint8_t finish_transfer(uint16_t slot_index, int32_t result, bool& finished);
-  void give_back(uint16_t slot_index, uint8_t status);
-  void write_id(Slot& slot);
+  void on_result(uint16_t slot_index, int32_t result);
+  void count(const Slot& slot);
+  void give_back(uint16_t slot_index, uint8_t status, uint64_t data_bytes);
+  void write_id(const Chain& chain) const;
   void mark_used();
   void broken(const char* reason);
   void finish_reset_if_idle();
@@ -97,11 +99,12 @@ class Device final : public virtio::Device,
   uint64_t features_ = 0;
   DriverNotifier* notifier_ = nullptr;
   std::vector<ServedQueue> queues_;
-  std::vector<Slot> slots_;
+  std::vector<Slot> slots_;  ///< Reserved at activation: a slot never moves.
   std::vector<uint16_t> free_slots_;
   uint32_t in_flight_ = 0;  ///< Requests; kick reads are counted apart.
   uint32_t kick_reads_ = 0;
   bool active_ = false;
+  bool config_changed_ = false;  ///< While no driver could be told.
   bool turn_end_asked_ = false;
   bool starved_ = false;  ///< A queue waits for a free slot.
   std::move_only_function<void()> reset_done_;
