@@ -21,9 +21,9 @@ base::Result<GuestMemory::Region> create_region(Gpa start, uint64_t size_bytes,
                                                "/proc/sys/vm/nr_hugepages)"
                                              : "guest memory");
   if (!mapping) return std::unexpected(mapping.error());
-  const int advice = huge_pages == HugePages::kTransparent ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
-  if (huge_pages != HugePages::k2M && ::madvise(mapping->data(), size_bytes, advice) != 0 &&
-      huge_pages == HugePages::kTransparent) {
+  // kNone leaves the choice to the host's policy, as the reference does.
+  if (huge_pages == HugePages::kTransparent &&
+      ::madvise(mapping->data(), size_bytes, MADV_HUGEPAGE) != 0) {
     return base::fail_errno(errno, "huge_pages: the host has no transparent huge pages");
   }
   return GuestMemory::Region{start, std::move(*mapping)};

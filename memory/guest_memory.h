@@ -18,7 +18,7 @@
 
 namespace mote::memory {
 
-/// Backing pages of guest memory (API field `huge_pages`).
+/// Backing pages of guest memory (API field `huge_pages`). kNone: what the host does by itself.
 enum class HugePages : uint8_t { kNone, kTransparent, k2M };
 
 class GuestMemory final {
