@@ -35,7 +35,7 @@ void Connection::close() {
 }
 
 void Connection::receive() {
-  if (receiving_ || closing_ || input_.size() >= kInputLimit) return;
+  if (receiving_ || closing_ || peer_finished_ || input_.size() >= kInputLimit) return;
   io_uring_prep_recv(loop_.prepare(registration_.source(), kReceiveTag), fd_.get(),
                      received_.data(), received_.size(), 0);
   receiving_ = true;
@@ -59,7 +59,12 @@ void Connection::on_completion(uint32_t tag, int32_t result, uint32_t) {
 void Connection::on_received(int32_t result) {
   receiving_ = false;
   if (result == -EINTR || result == -EAGAIN) return receive();
-  if (result <= 0) return close();
+  if (result == 0) {
+    peer_finished_ = true;  // It may still wait for its answer.
+    if (!awaiting_reply_ && !sending_) close();
+    return;
+  }
+  if (result < 0) return close();
   last_heard_ns_ = base::monotonic_ns();
   input_.append(received_.data(), static_cast<size_t>(result));
   serve();
@@ -79,7 +84,7 @@ void Connection::on_sent(int32_t result) {
   }
   output_.clear();
   if (!pending_.empty()) return send_pending();
-  if (!keep_alive_ && !awaiting_reply_) close();
+  if ((!keep_alive_ || peer_finished_) && !awaiting_reply_) close();
 }
 
 void Connection::serve() {
@@ -122,7 +127,10 @@ void Connection::dispatch(HttpRequest request) {
 
 void Connection::answer(monitor::Reply reply) {
   awaiting_reply_ = false;
-  if (closing_) return;
+  if (closing_) {
+    if (finished()) on_finished_();  // Closed while only the answer was outstanding.
+    return;
+  }
   if (!reply) {
     respond(400, encode_fault(reply.error().message()));
   } else {

@@ -60,6 +60,7 @@ class Connection final : public io::CompletionHandler,
   bool awaiting_reply_ = false;
   bool serving_ = false;  ///< Within serve(): an answer that comes at once must not serve again.
   bool keep_alive_ = true;
+  bool peer_finished_ = false;  ///< The client has shut its sending side.
   bool closing_ = false;
   uint64_t last_heard_ns_;
   io::Registration registration_;
