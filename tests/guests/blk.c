@@ -233,6 +233,7 @@ static void watch(void) {
   set_up_interrupts();
   enable_pin(device_pin(device));
   uint32_t seen = 0;
+  print("watching\n");
   for (uint64_t changes = number_argument("changes", 1); changes > 0; --changes) {
     seen = wait_for_pin(device_pin(device), seen);
     require((load32(device + REG_INTERRUPT_STATUS) & 2) != 0, "no configuration interrupt");

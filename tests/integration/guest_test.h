@@ -23,6 +23,8 @@ std::string network_json(const std::string& id, const std::string& tap);
 /// A whole configuration file; `more` is further sections, each with its leading comma.
 std::string config_json(const std::string& guest, const std::string& arguments,
                         const std::string& more = {});
+/// What a process may grow by without leaking: allocator caches, and the sanitizers' own memory.
+inline constexpr size_t kLeakTolerance = LEAK_TOLERANCE_MIB * size_t{1024} * 1024;
 inline constexpr const char* kInstanceStart = R"({"action_type":"InstanceStart"})";
 
 /// The content that the guest `blk` expects: byte i of sector s is s * 31 + i.

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -32,6 +33,11 @@ bool wait_until(const std::function<bool()>& condition) {
 
 int create_file(const std::string& path) {
   return ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+}
+
+size_t count_descriptors(pid_t pid) {
+  const std::filesystem::directory_iterator folder("/proc/" + std::to_string(pid) + "/fd");
+  return static_cast<size_t>(std::distance(begin(folder), end(folder)));
 }
 
 /// In the child: only system calls from here to exec.
@@ -107,6 +113,7 @@ std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& 
                                                          const std::string& name) {
   auto process = std::unique_ptr<MonitorProcess>(new MonitorProcess());
   process->socket_path_ = folder.path(name + ".sock");
+  ::unlink(process->socket_path_.c_str());  // Of a predecessor that was killed.
   process->console_path_ = folder.path(name + ".console");
   process->log_path_ = folder.path(name + ".log");
   arguments.insert(arguments.begin(), {"mote", "--api-sock", process->socket_path_, "--ready-fd",
@@ -160,8 +167,16 @@ bool MonitorProcess::wait_for_log(const std::string& text) const {
 }
 
 size_t MonitorProcess::open_descriptors() const {
-  const std::filesystem::directory_iterator folder("/proc/" + std::to_string(pid_) + "/fd");
-  return static_cast<size_t>(std::distance(begin(folder), end(folder)));
+  size_t least = SIZE_MAX;
+  for (int look = 0; look < 10; ++look) {
+    least = std::min(least, count_descriptors(pid_));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return least;
+}
+
+bool MonitorProcess::holds_at_most(size_t count) const {
+  return wait_until([&] { return count_descriptors(pid_) <= count; });
 }
 
 size_t MonitorProcess::resident_bytes() const {

@@ -72,7 +72,10 @@ class MonitorProcess final {
   [[nodiscard]] bool wait_for_console(const std::string& text) const;
   [[nodiscard]] bool wait_for_log(const std::string& text) const;
 
+  /// Descriptors held while no connection is closing: the least of what is seen in a short while.
   [[nodiscard]] size_t open_descriptors() const;
+  /// True as soon as no more than `count` are held; the end of a connection takes a moment.
+  [[nodiscard]] bool holds_at_most(size_t count) const;
   [[nodiscard]] size_t resident_bytes() const;
 
  private:
