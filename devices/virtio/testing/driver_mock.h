@@ -52,6 +52,8 @@ class DriverMock final {
   [[nodiscard]] uint16_t used_flags() const;
   [[nodiscard]] uint16_t avail_event() const;
   [[nodiscard]] uint16_t used_index() const;
+  /// The used index up to which take_used() has gone.
+  [[nodiscard]] uint16_t seen_used() const { return seen_used_; }
   /// The next used element the driver has not seen.
   std::optional<virtq_used_elem> take_used();
 
