@@ -2,13 +2,17 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -40,9 +44,23 @@ size_t count_descriptors(pid_t pid) {
   return static_cast<size_t>(std::distance(begin(folder), end(folder)));
 }
 
+/// Has io_uring_setup(2) refused, as by the sysctl kernel.io_uring_disabled.
+void deny_io_uring() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(program), program};
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
 /// In the child: only system calls from here to exec.
-[[noreturn]] void become_monitor(char* const* arguments, int input, int output, int log,
-                                 int ready) {
+[[noreturn]] void become_monitor(char* const* arguments, int input, int output, int log, int ready,
+                                 Host host) {
+  if (host == Host::kDeniesIoUring) deny_io_uring();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::dup2(input, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
@@ -55,7 +73,7 @@ size_t count_descriptors(pid_t pid) {
 }
 
 pid_t spawn(const std::vector<std::string>& arguments, const std::string& console_path,
-            const std::string& log_path, int ready) {
+            const std::string& log_path, int ready, Host host) {
   std::vector<char*> pointers;
   // execv takes non-const pointers but leaves the strings alone.
   for (const std::string& argument : arguments) {
@@ -66,7 +84,7 @@ pid_t spawn(const std::vector<std::string>& arguments, const std::string& consol
   const base::UniqueFd output(create_file(console_path));
   const base::UniqueFd log(create_file(log_path));
   const pid_t pid = ::fork();
-  if (pid == 0) become_monitor(pointers.data(), input.get(), output.get(), log.get(), ready);
+  if (pid == 0) become_monitor(pointers.data(), input.get(), output.get(), log.get(), ready, host);
   return pid;
 }
 
@@ -102,10 +120,10 @@ std::ostream& operator<<(std::ostream& stream, const Ending& ending) {
 }
 
 MonitorProcess::MonitorProcess(const TemporaryFolder& folder, std::vector<std::string> arguments,
-                               const std::string& name)
+                               const std::string& name, Host host)
     : console_path_(folder.path(name + ".console")), log_path_(folder.path(name + ".log")) {
   arguments.insert(arguments.begin(), "mote");
-  pid_ = spawn(arguments, console_path_, log_path_, -1);
+  pid_ = spawn(arguments, console_path_, log_path_, -1, host);
 }
 
 std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& folder,
@@ -122,7 +140,8 @@ std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& 
   if (::pipe2(ends, O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2: " << std::strerror(errno);
   const base::UniqueFd reader(ends[0]);
   base::UniqueFd writer(ends[1]);
-  process->pid_ = spawn(arguments, process->console_path_, process->log_path_, writer.get());
+  process->pid_ =
+      spawn(arguments, process->console_path_, process->log_path_, writer.get(), Host::kAllowsAll);
   writer.reset();
   pollfd ready{reader.get(), POLLIN, 0};
   char byte = 0;

@@ -41,11 +41,14 @@ struct Ending {
 };
 std::ostream& operator<<(std::ostream& stream, const Ending& ending);
 
+/// What a host may deny the monitor.
+enum class Host : uint8_t { kAllowsAll, kDeniesIoUring };
+
 class MonitorProcess final {
  public:
   /// Starts `mote` with these arguments. Standard output and error go to files in `folder`.
   MonitorProcess(const TemporaryFolder& folder, std::vector<std::string> arguments,
-                 const std::string& name = "mote");
+                 const std::string& name = "mote", Host host = Host::kAllowsAll);
   ~MonitorProcess();
   MonitorProcess(const MonitorProcess&) = delete;
   MonitorProcess& operator=(const MonitorProcess&) = delete;
