@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 # The initrd's script (as /init.sh): loads the drivers that a stock kernel has as modules, mounts the
-# root disk and hands over to it. With mote.mode=initrd it stops here: the shortest whole boot.
+# root disk and hands over to it. With mote.mode=initrd it stops here: the shortest whole boot;
+# mote.dmesg then shows the kernel's messages first.
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev
 $b mount -t proc proc /proc
@@ -11,6 +12,7 @@ for module in $($b cat /modules/order); do
 done
 
 if $b grep -q 'mote.mode=initrd' /proc/cmdline; then
+  if $b grep -q 'mote.dmesg' /proc/cmdline; then $b dmesg; fi
   $b echo "guest: end"
   exec $b reboot -f
 fi

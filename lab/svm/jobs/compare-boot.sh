@@ -16,10 +16,11 @@ mkfifo "$work/pipe"
 time_boot() {
   local start line init=''
   "$1_command"
+  echo "@@mark start $1" >&2
   start=$EPOCHREALTIME
   "${command[@]}" </dev/null >"$work/pipe" 2>"$work/stderr" &
   while IFS= read -r line; do
-    case $line in *'guest: init runs'*) init=$EPOCHREALTIME ;; esac
+    case $line in *'guest: init runs'*) init=$EPOCHREALTIME && echo "@@mark init $1" >&2 ;; esac
   done <"$work/pipe"
   wait $! && [ -n "$init" ] || {
     cat "$work/stderr" >&2
