@@ -2,6 +2,7 @@
 // Virtio 1.2 §5.1: wire structures and numbers of the network device, in the specification's
 // spelling.
 
+#include <cstddef>
 #include <cstdint>
 
 namespace mote::virtio::net {
@@ -33,7 +34,10 @@ struct virtio_net_hdr_v1 {
   uint16_t num_buffers;
 };
 static_assert(sizeof(virtio_net_hdr_v1) == 12);
-inline constexpr uint64_t kNumBuffersOffset = 10;
+static_assert(offsetof(virtio_net_hdr_v1, num_buffers) == 10);
+inline constexpr uint8_t VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
+inline constexpr uint8_t VIRTIO_NET_HDR_GSO_NONE = 0;
+inline constexpr uint8_t VIRTIO_NET_HDR_GSO_TCPV4 = 1;
 
 struct virtio_net_config {
   uint8_t mac[6];
@@ -49,8 +53,11 @@ inline constexpr uint8_t VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET = 0;
 inline constexpr uint8_t VIRTIO_NET_OK = 0;
 inline constexpr uint8_t VIRTIO_NET_ERR = 1;
 
-/// The longest packet a driver or a TAP hands over: 64 KiB of IP behind an Ethernet header, and the
-/// vnet header.
-inline constexpr uint64_t kMaxPacketBytes = 65535 + 14 + 4 + sizeof(virtio_net_hdr_v1);
+inline constexpr uint64_t kEthernetHeaderBytes = 14;
+inline constexpr uint64_t kVlanTagBytes = 4;
+/// The longest packet a driver or a TAP hands over: 64 KiB of IP behind an Ethernet header with a
+/// VLAN tag, and the vnet header.
+inline constexpr uint64_t kMaxPacketBytes =
+    65535 + kEthernetHeaderBytes + kVlanTagBytes + sizeof(virtio_net_hdr_v1);
 
 }  // namespace mote::virtio::net
