@@ -1,8 +1,14 @@
 #include "memory/guest_memory.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "base/checked_math.h"
+#include "base/unique_fd.h"
 #include "memory/layout.h"
 
 namespace mote::memory {
@@ -30,6 +36,18 @@ base::Result<GuestMemory::Region> create_region(Gpa start, uint64_t size_bytes,
 }
 
 }  // namespace
+
+HugePages effective_huge_pages(HugePages wished) {
+  if (wished != HugePages::kNone) return wished;
+  const base::UniqueFd file(
+      ::open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC));
+  std::array<char, 64> text{};
+  const ssize_t size = file.valid() ? ::read(file.get(), text.data(), text.size()) : 0;
+  if (size <= 0) return HugePages::kNone;
+  const std::string_view policy(text.data(), static_cast<size_t>(size));
+  return policy.find("[always]") != std::string_view::npos ? HugePages::kTransparent
+                                                           : HugePages::kNone;
+}
 
 base::Result<GuestMemory> GuestMemory::create(uint64_t size_bytes, HugePages huge_pages) {
   const uint64_t alignment = huge_pages == HugePages::k2M ? 2 * layout::kMib : layout::kPageSize;
@@ -79,8 +97,8 @@ bool GuestMemory::read(Gpa address, std::span<std::byte> bytes) const {
 
 base::Result<> GuestMemory::map_file_private(Gpa address, uint64_t size_bytes, int fd,
                                              uint64_t file_offset) {
-  if (huge_pages_ == HugePages::k2M) {
-    return base::fail(base::ErrorCode::kUnsupported, "2 MiB pages cannot hold a file mapping");
+  if (huge_pages_ != HugePages::kNone) {
+    return base::fail(base::ErrorCode::kUnsupported, "huge pages cannot hold a file mapping");
   }
   if (!base::is_aligned(address.value | size_bytes | file_offset, layout::kPageSize)) {
     return base::fail(base::ErrorCode::kInvalidArgument, "file mapping is not page-aligned");

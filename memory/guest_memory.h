@@ -21,6 +21,10 @@ namespace mote::memory {
 /// Backing pages of guest memory (API field `huge_pages`). kNone: what the host does by itself.
 enum class HugePages : uint8_t { kNone, kTransparent, k2M };
 
+/// What `wished` comes to on this host: kNone is kTransparent where the host gives huge pages
+/// unasked. An unreadable policy counts as small pages.
+[[nodiscard]] HugePages effective_huge_pages(HugePages wished);
+
 class GuestMemory final {
  public:
   /// One contiguous piece of guest RAM.
@@ -65,7 +69,8 @@ class GuestMemory final {
 
   /// Replaces the pages of [address, address + size) by a private mapping of a file range, without
   /// a copy. All of address, size and file_offset are page-aligned, and the file covers the range.
-  /// kUnsupported with 2 MiB pages (the caller copies).
+  /// kUnsupported with huge pages of either kind: the caller copies
+  /// (docs/adr/0001-kernel-placement.md).
   base::Result<> map_file_private(Gpa address, uint64_t size_bytes, int fd, uint64_t file_offset);
 
   [[nodiscard]] std::span<const Region> regions() const { return regions_; }

@@ -65,5 +65,20 @@ TEST(GuestMemory, MapsFilesPrivately) {
   EXPECT_FALSE(memory.map_file_private(Gpa{layout::kMib - 4096}, 8192, file.get(), 0));
 }
 
+TEST(GuestMemory, HugePagesAreFilledByCopies) {
+  auto memory = GuestMemory::create(4 * layout::kMib, HugePages::kTransparent);
+  if (!memory) GTEST_SKIP() << memory.error().message();
+  const base::UniqueFd file(::memfd_create("kernel", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(file.get(), 4096), 0);
+  const auto mapped = memory->map_file_private(Gpa{0x10000}, 4096, file.get(), 0);
+  ASSERT_FALSE(mapped);
+  EXPECT_EQ(mapped.error().code, base::ErrorCode::kUnsupported);
+}
+
+TEST(GuestMemory, AskedForPagesAreWhatYouGet) {
+  EXPECT_EQ(effective_huge_pages(HugePages::k2M), HugePages::k2M);
+  EXPECT_EQ(effective_huge_pages(HugePages::kTransparent), HugePages::kTransparent);
+}
+
 }  // namespace
 }  // namespace mote::memory

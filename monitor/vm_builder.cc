@@ -49,7 +49,8 @@ base::Result<std::unique_ptr<Vm>> VmBuilder::build(BuildInputs inputs, io::Event
   const Kvm& kvm = inputs.host.kvm;
   MOTE_TRY_VOID(check_capabilities(kvm, inputs.config.cpu));
   MOTE_TRY(auto memory,
-           memory::GuestMemory::create(machine.mem_size_mib * layout::kMib, machine.huge_pages));
+           memory::GuestMemory::create(machine.mem_size_mib * layout::kMib,
+                                       memory::effective_huge_pages(machine.huge_pages)));
   MOTE_TRY(auto fd, kvm.create_vm());
   std::unique_ptr<Vm> vm(new Vm(loop, events, std::move(memory), std::move(fd)));
   VmBuilder builder(std::move(inputs), *vm);
