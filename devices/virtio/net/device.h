@@ -1,9 +1,11 @@
 #pragma once
 // virtio-net (Virtio 1.2 §5.1) between a TAP and io_uring. Loop thread only.
 //
-// Transmit: each chain becomes one writev of the guest's own buffers. Receive: one readv of the TAP
-// waits in the guest's buffers of each active pair, so that a packet is copied once, by the kernel.
-// All packets of one turn of the loop share one interrupt.
+// Transmit: each packet is one writev of the guest's own buffers, many submitted together. Receive:
+// the ring waits until the TAP has packets, and a burst of them is then read straight into the
+// guest's buffers, so that no read is ever in flight when the driver takes its buffers away. Either
+// way a packet is copied once, by the kernel, and order is kept. All packets of one turn of the
+// loop share one interrupt.
 
 #include <memory>
 #include <optional>
@@ -15,6 +17,7 @@
 #include "devices/virtio/net/metrics.h"
 #include "devices/virtio/net/receiver.h"
 #include "devices/virtio/net/tap.h"
+#include "devices/virtio/net/transmitter.h"
 #include "io/event_loop.h"
 #include "io/timer.h"
 
@@ -26,7 +29,8 @@ class Device final : public virtio::Device,
  public:
   static constexpr uint16_t kQueueSize = 256;
 
-  /// Opens the TAP. Errors name the field of `config` at fault.
+  /// Opens the TAP. `queue_pairs` (1 to 128) is what is wished for: a TAP with a single queue gives
+  /// one. Errors name the field of `config` at fault.
   static base::Result<std::unique_ptr<Device>> create(const NetworkInterfaceConfig& config,
                                                       io::EventLoop& loop, uint16_t queue_pairs);
   ~Device() override;
@@ -46,53 +50,52 @@ class Device final : public virtio::Device,
 
  private:
   /// What an operation in flight is; with a queue index and a slot it makes a tag.
-  enum class Operation : uint8_t { kKick, kReceive, kTransmit };
+  enum class Operation : uint8_t { kKick, kPoll, kTransmit };
 
-  struct TransmitSlot {
-    Chain chain;
-    uint64_t started_us = 0;
-  };
-  struct Transmitter {
-    Queue queue;
-    std::vector<TransmitSlot> slots;
-    std::vector<uint16_t> free_slots;
-    bool starved = false;
-  };
   struct Pair {
     Receiver receiver;
     Transmitter transmitter;
-    bool receiving = false;
+    bool polling = false;                ///< The ring waits for packets.
+    bool starved = false;                ///< Packets wait for a transmit slot.
+    std::optional<uint64_t> owed_bytes;  ///< Received and not yet granted by the limiter.
   };
   struct Kick {
     int fd;
-    uint64_t count = 0;
+    uint64_t count = 0;  ///< Where the ring reads the eventfd to.
     bool reading = false;
   };
 
   Device(const NetworkInterfaceConfig& config, io::EventLoop& loop, Tap tap);
 
-  [[nodiscard]] static uint32_t make_tag(Operation operation, uint16_t queue, uint16_t slot);
+  // device.cc: life cycle, kicks, control queue, interrupts.
   [[nodiscard]] bool multi_queue() const { return tap_.queue_count() > 1; }
   base::Result<> take_queues(Activation& activation);
+  void drop_queues();
+  base::Result<> set_active_pairs(uint16_t count);
+  [[nodiscard]] io_uring_sqe* prepare(Operation operation, uint16_t queue, uint16_t slot);
+  void cancel(Operation operation, uint16_t queue, uint16_t slot);
   void arm_kick(uint16_t queue_index);
   void on_kick(uint16_t queue_index, int32_t result);
-
-  void receive(uint16_t pair_index);
-  void on_received(uint16_t pair_index, int32_t result);
-  [[nodiscard]] bool receive_is_throttled();
-  void transmit(uint16_t pair_index);
-  /// False: stop for now.
-  bool transmit_one(uint16_t pair_index);
-  void on_transmitted(uint16_t pair_index, uint16_t slot_index, int32_t result);
   void serve_control();
   [[nodiscard]] uint8_t control(const Chain& chain);
-  base::Result<> set_active_pairs(uint16_t count);
-
   void mark_used();
-  /// `reason` is nullptr where the ring is in order and only the buffer is of no use.
   void broken(const char* queue, const char* reason);
-  void retry_receive();
   void finish_reset_if_idle();
+
+  // traffic.cc: packets.
+  void receive(uint16_t pair_index);
+  void receive_all();
+  [[nodiscard]] bool receive_one(uint16_t pair_index);
+  [[nodiscard]] bool gather(uint16_t pair_index);
+  [[nodiscard]] bool pay_for_received(Pair& pair);
+  void arm_poll(uint16_t pair_index);
+  void on_poll(uint16_t pair_index, int32_t result);
+  void back_off(int os_errno);
+  void transmit(uint16_t pair_index);
+  void transmit_all();
+  [[nodiscard]] bool transmit_one(uint16_t pair_index, uint64_t now_ns);
+  void submit(uint16_t pair_index, uint16_t slot);
+  void on_transmitted(uint16_t pair_index, uint16_t slot, int32_t result);
 
   const NetworkInterfaceConfig config_;
   io::EventLoop& loop_;
@@ -102,21 +105,21 @@ class Device final : public virtio::Device,
   Metrics metrics_;
 
   DriverNotifier* notifier_ = nullptr;
-  std::vector<Pair> pairs_;
+  std::vector<Pair> pairs_;  ///< Those the driver set up.
   std::optional<Queue> control_queue_;
-  std::vector<Kick> kicks_;  ///< By queue index.
-  uint16_t active_pairs_ = 0;
-  uint64_t receive_debt_bytes_ = 0;  ///< Received and not yet paid for.
-  bool in_debt_ = false;
-  uint32_t in_flight_ = 0;
+  std::vector<Kick> kicks_;    ///< By queue index.
+  uint16_t active_pairs_ = 0;  ///< The first ones, which receive.
+  uint32_t in_flight_ = 0;     ///< Operations of the ring.
   bool active_ = false;
   bool turn_end_asked_ = false;
+  uint64_t turn_us_ = 0;     ///< When this turn's first packet was done.
+  bool backed_off_ = false;  ///< The TAP cannot be read; the timer tries again.
   std::move_only_function<void()> reset_done_;
   base::log::RateLimitedLog log_;
 
   io::Registration registration_;
-  io::Timer receive_timer_;
-  io::Timer transmit_timer_;
+  io::Timer receive_timer_;   ///< Armed: nothing is received until it rings.
+  io::Timer transmit_timer_;  ///< Armed: nothing is transmitted until it rings.
 };
 
 }  // namespace mote::virtio::net
