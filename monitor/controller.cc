@@ -19,6 +19,8 @@ constexpr const char* kNotAfterStart =
 constexpr const char* kNotBeforeStart =
     "The requested operation is not supported before starting the microVM.";
 constexpr uint64_t kMetricsPeriodNs = 60'000'000'000;
+// A prompt without a newline waits no longer than this; short enough to feel immediate.
+constexpr uint64_t kConsoleDelayNs = 10'000'000;
 /// More queues than this gain nothing: one loop thread serves them all.
 constexpr uint16_t kMaxQueues = 4;
 
@@ -58,10 +60,15 @@ base::Result<> check_machine(const MachineConfig& machine) {
 }  // namespace
 
 Controller::Controller(io::EventLoop& loop, HostProbe& host, ControllerOptions options)
-    : loop_(loop), host_(host), options_(std::move(options)), metrics_timer_(loop, [this] {
-        flush_metrics();
-        arm_metrics_timer();
-      }) {}
+    : loop_(loop),
+      host_(host),
+      options_(std::move(options)),
+      metrics_timer_(loop,
+                     [this] {
+                       flush_metrics();
+                       arm_metrics_timer();
+                     }),
+      console_timer_(loop, [this] { vm_->serial().flush(); }) {}
 
 void Controller::apply(Action action, ReplyCallback reply) {
   waiting_.push_back({std::move(action), std::move(reply)});
@@ -378,12 +385,18 @@ Reply Controller::handle(const InstanceStart&) {
   if (!serial_ || !serial_->serial_out_path) {
     console_ = std::make_unique<ConsoleInput>(loop_, vm_->serial());
   }
+  show_waiting_console_output();
   phases.vcpu_run_us = base::monotonic_us();
   MOTE_TRY_VOID(vm_->start());
   state_ = VmState::kRunning;
   LOG_INFO("VM started: {} vCPU(s), {} MiB, built in {} us", machine_.vcpu_count,
            machine_.mem_size_mib, phases.vcpu_run_us - phases.instance_start_us);
   return done();
+}
+
+void Controller::show_waiting_console_output() {
+  vm_->serial().on_waiting_output(
+      [this] { loop_.post([this] { console_timer_.arm(kConsoleDelayNs); }); });
 }
 
 void Controller::on_guest_shutdown() {

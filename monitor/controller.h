@@ -108,6 +108,7 @@ class Controller final : public ActionSink, public VmEvents {
   void collect_metrics(MetricsLine& line) const;
   void flush_metrics();
   void arm_metrics_timer();
+  void show_waiting_console_output();
 
   io::EventLoop& loop_;
   HostProbe& host_;
@@ -132,6 +133,7 @@ class Controller final : public ActionSink, public VmEvents {
 
   MetricsFile metrics_;
   io::Timer metrics_timer_;
+  io::Timer console_timer_;
   std::unique_ptr<Vm> vm_;  // After the devices it uses, so that it goes before them.
   std::unique_ptr<ConsoleInput> console_;
 };

@@ -142,7 +142,11 @@ void Serial::transmit(uint8_t value) {
   ++metrics_.write_count;
   if (limit_.consume(1, base::monotonic_ns())) {
     gathered_.push_back(std::byte{value});
-    if (value == '\n' || gathered_.size() >= kGatherLimit) flush_locked();
+    if (value == '\n' || gathered_.size() >= kGatherLimit) {
+      flush_locked();
+    } else if (on_waiting_output_ && !std::exchange(flush_is_due_, true)) {
+      on_waiting_output_();
+    }
   } else {
     ++metrics_.rate_limiter_dropped_bytes;
   }
@@ -188,6 +192,7 @@ size_t Serial::receive(std::span<const std::byte> bytes) {
 
 void Serial::flush() {
   const std::scoped_lock lock(mutex_);
+  flush_is_due_ = false;
   flush_locked();
 }
 

@@ -2,14 +2,15 @@
 // A 16550A UART. Register accesses come from vCPU threads, input from the loop thread; one mutex
 // guards all.
 //
-// Output is gathered and written when a line ends, when the buffer is full, and when the guest
-// writes IER: Linux does that at the end of every console message and when a terminal has nothing
-// more to send, so a prompt without a newline shows at once while a verbose boot is not one
-// write(2) a byte.
+// Output is gathered, so that a verbose boot is not one write(2) a byte. It is written when a line
+// ends, when the buffer is full, and when the guest writes IER: Linux does that at the end of every
+// console message and when a terminal has nothing more to send, so its prompts show at once. For
+// guests that do neither, the owner is told of a line begun and calls flush() a little later.
 
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -48,6 +49,11 @@ class Serial final : public devices::BusDevice {
   [[nodiscard]] size_t receive(std::span<const std::byte> bytes);
   /// Writes out what is gathered.
   void flush();
+  /// `callback` is called, on the writing vCPU's thread, when output begins to wait and flush() was
+  /// called since the last time. It must not call into this object. Set before any vCPU runs.
+  void on_waiting_output(std::move_only_function<void()> callback) {
+    on_waiting_output_ = std::move(callback);
+  }
   [[nodiscard]] SerialMetrics metrics() const;
 
  private:
@@ -65,6 +71,8 @@ class Serial final : public devices::BusDevice {
   base::UniqueFd interrupt_fd_;
   virtio::TokenBucket limit_;
   std::vector<std::byte> gathered_;
+  std::move_only_function<void()> on_waiting_output_;
+  bool flush_is_due_ = false;  ///< The owner was told and has not called flush() yet.
   std::deque<uint8_t> input_;
   uint8_t interrupt_enable_ = 0;
   uint8_t line_control_ = 0x03;  // 8 bits, no parity, one stop bit.

@@ -86,6 +86,21 @@ TEST_F(SerialTest, APromptShowsWhenTheGuestIsDoneWithItsMessage) {
   EXPECT_EQ(console_.text(), "login: ");
 }
 
+TEST_F(SerialTest, TheOwnerIsToldOnceThatOutputWaits) {
+  int calls = 0;
+  serial_->on_waiting_output([&] { ++calls; });
+  print("\n");
+  EXPECT_EQ(calls, 0) << "nothing waits";
+  print("> ");
+  EXPECT_EQ(calls, 1);
+  print("x\ny");
+  EXPECT_EQ(calls, 1) << "the flush is still to come";
+  serial_->flush();
+  EXPECT_EQ(console_.text(), "\n> x\ny");
+  print("z");
+  EXPECT_EQ(calls, 2);
+}
+
 TEST_F(SerialTest, TheLastPartialLineSurvivesTheEnd) {
   print("panic");
   serial_.reset();

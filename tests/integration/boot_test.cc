@@ -112,6 +112,22 @@ TEST_F(BootTest, CtrlAltDelReachesTheGuestAsScanCodes) {
   EXPECT_EQ(mote_->console(), "waiting\ncodes 14 11 e0 71\n");
 }
 
+TEST_F(BootTest, StandardInputReachesTheGuestAndAPromptShowsAtOnce) {
+  ASSERT_NO_FATAL_FAILURE(prepare("console", ""));
+  ASSERT_NO_FATAL_FAILURE(start());
+  // The guest sleeps behind its prompt, which has no newline.
+  ASSERT_TRUE(mote_->wait_for_console("prompt> "));
+  ASSERT_TRUE(mote_->type("hello\n"));
+  ASSERT_TRUE(mote_->wait_for_console("HELLO\nprompt> "));
+  // More than the serial port takes at once.
+  std::string many;
+  for (int i = 0; i < 20; ++i) many += "line " + std::to_string(i) + "\n";
+  ASSERT_TRUE(mote_->type(many));
+  ASSERT_TRUE(mote_->wait_for_console("LINE 19\nprompt> "));
+  ASSERT_TRUE(mote_->type("quit\n"));
+  ASSERT_NO_FATAL_FAILURE(expect_end());
+}
+
 TEST_F(BootTest, TwoVmsRunAtOnceAndDoNotDisturbEachOther) {
   auto first = MonitorProcess::with_api(folder_, {"--id", "first"}, "first");
   auto second = MonitorProcess::with_api(folder_, {"--id", "second"}, "second");

@@ -35,6 +35,17 @@ bool wait_until(const std::function<bool()>& condition) {
   return true;
 }
 
+struct Pipe {
+  base::UniqueFd reader;
+  base::UniqueFd writer;
+};
+
+Pipe make_pipe() {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2: " << std::strerror(errno);
+  return {base::UniqueFd(ends[0]), base::UniqueFd(ends[1])};
+}
+
 int create_file(const std::string& path) {
   return ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
 }
@@ -73,18 +84,17 @@ void deny_io_uring() {
 }
 
 pid_t spawn(const std::vector<std::string>& arguments, const std::string& console_path,
-            const std::string& log_path, int ready, Host host) {
+            const std::string& log_path, int input, int ready, Host host) {
   std::vector<char*> pointers;
   // execv takes non-const pointers but leaves the strings alone.
   for (const std::string& argument : arguments) {
     pointers.push_back(const_cast<char*>(argument.c_str()));
   }
   pointers.push_back(nullptr);
-  const base::UniqueFd input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const base::UniqueFd output(create_file(console_path));
   const base::UniqueFd log(create_file(log_path));
   const pid_t pid = ::fork();
-  if (pid == 0) become_monitor(pointers.data(), input.get(), output.get(), log.get(), ready, host);
+  if (pid == 0) become_monitor(pointers.data(), input, output.get(), log.get(), ready, host);
   return pid;
 }
 
@@ -123,7 +133,8 @@ MonitorProcess::MonitorProcess(const TemporaryFolder& folder, std::vector<std::s
                                const std::string& name, Host host)
     : console_path_(folder.path(name + ".console")), log_path_(folder.path(name + ".log")) {
   arguments.insert(arguments.begin(), "mote");
-  pid_ = spawn(arguments, console_path_, log_path_, -1, host);
+  const base::UniqueFd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  pid_ = spawn(arguments, console_path_, log_path_, nothing.get(), -1, host);
 }
 
 std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& folder,
@@ -136,16 +147,15 @@ std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& 
   process->log_path_ = folder.path(name + ".log");
   arguments.insert(arguments.begin(), {"mote", "--api-sock", process->socket_path_, "--ready-fd",
                                        std::to_string(kReadyFd)});
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2: " << std::strerror(errno);
-  const base::UniqueFd reader(ends[0]);
-  base::UniqueFd writer(ends[1]);
-  process->pid_ =
-      spawn(arguments, process->console_path_, process->log_path_, writer.get(), Host::kAllowsAll);
-  writer.reset();
-  pollfd ready{reader.get(), POLLIN, 0};
+  Pipe ready = make_pipe();
+  Pipe input = make_pipe();
+  process->input_ = std::move(input.writer);
+  process->pid_ = spawn(arguments, process->console_path_, process->log_path_, input.reader.get(),
+                        ready.writer.get(), Host::kAllowsAll);
+  ready.writer.reset();
+  pollfd answer{ready.reader.get(), POLLIN, 0};
   char byte = 0;
-  const bool told = ::poll(&ready, 1, 30'000) == 1 && ::read(reader.get(), &byte, 1) == 1;
+  const bool told = ::poll(&answer, 1, 30'000) == 1 && ::read(ready.reader.get(), &byte, 1) == 1;
   EXPECT_TRUE(told) << "no ready byte; log: " << process->log();
   return process;
 }
@@ -159,6 +169,10 @@ MonitorProcess::~MonitorProcess() {
 Response MonitorProcess::request(std::string_view method, std::string_view path,
                                  std::string_view body) const {
   return ApiClient(socket_path_).request(method, path, body);
+}
+
+bool MonitorProcess::type(const std::string& text) const {
+  return ::write(input_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
 std::optional<Ending> MonitorProcess::wait(std::chrono::seconds limit) {

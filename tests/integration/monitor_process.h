@@ -64,6 +64,9 @@ class MonitorProcess final {
   [[nodiscard]] Response request(std::string_view method, std::string_view path,
                                  std::string_view body = {}) const;
 
+  /// Sends bytes to standard input; only with_api() processes have one.
+  [[nodiscard]] bool type(const std::string& text) const;
+
   /// Waits for the end of the process; nothing when it goes on.
   std::optional<Ending> wait(std::chrono::seconds limit = std::chrono::seconds(60));
   void signal(int number) const;
@@ -87,6 +90,7 @@ class MonitorProcess final {
   std::string socket_path_;
   std::string console_path_;
   std::string log_path_;
+  base::UniqueFd input_;
   pid_t pid_ = -1;
   std::optional<Ending> ending_;
 };
