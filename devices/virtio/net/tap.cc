@@ -30,7 +30,7 @@ std::string explain(const std::string& name, int os_errno) {
 /// Interface names the kernel takes literally: it would fill in the number of "tap%d" itself.
 bool is_interface_name(const std::string& name) {
   return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
-         std::ranges::none_of(name, [](char c) {
+         std::ranges::none_of(name, [](unsigned char c) {
            return c <= ' ' || c == 0x7f || c == '/' || c == ':' || c == '%';
          });
 }
