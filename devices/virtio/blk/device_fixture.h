@@ -94,6 +94,11 @@ class BlockDeviceTest : public ::testing::Test {
     return memory_.load_once<uint8_t>(kStatus.offset(0x1000 + slot)).value();
   }
   void kick(uint16_t queue = 0) { ::eventfd_write(transport_->kick_fd(queue), 1); }
+  /// Runs turns of the loop up to the one that sees the next kick.
+  void take_kick() {
+    const uint64_t before = device_->metrics().queue_event_count;
+    while (device_->metrics().queue_event_count == before) ASSERT_TRUE(loop_->run_once(true));
+  }
   bool run_until_used(uint16_t count, uint16_t queue = 0, uint64_t limit_ms = 5000) {
     const uint64_t end = base::monotonic_ns() + limit_ms * 1'000'000;
     while (rings_[queue]->used_index() != count && base::monotonic_ns() < end) {
