@@ -26,21 +26,29 @@ tick() {
   failed "nobody ended me"
 }
 
-# Runs each fio job file of /etc/fio on the second disk; the host reads the terse lines.
+# Runs each fio job file of /etc/fio on the second disk: "guest: fio NAME KIB_PER_S IOPS".
 fio_runs() {
   for job in /etc/fio/*.fio; do
-    # FIELDS of terse format 3: read bandwidth KiB/s 7, IOPS 8; write 48 and 49.
-    fio --minimal "$job" >/run/fio.out 2>/run/fio.err || failed "fio: $(head -1 /run/fio.err)"
-    say "fio $(basename "$job" .fio) $(awk -F ';' '{ r += $7; ri += $8; w += $48; wi += $49 }
-      END { print r + w, ri + wi }' /run/fio.out)"
+    # Terse format 3: fields 7 and 8 are bandwidth (KiB/s) and IOPS of reads, 48 and 49 of writes.
+    if fio --minimal "$job" >/run/fio.out 2>/run/fio.err; then
+      say "fio $(basename "$job" .fio) $(awk -F ';' '{ print $7 + $48, $8 + $49 }' /run/fio.out)"
+    else
+      failed "fio: $(head -n 1 /run/fio.err)"
+    fi
   done
 }
 
-# A plain TCP copy each way; the host counts and times the bytes it sends and takes.
+uptime_seconds() { cut -d ' ' -f 1 /proc/uptime; }
+
+# A plain TCP copy each way, with a server on the host: "guest: copy DIRECTION BYTES SECONDS".
 copy() {
   bring_up_net
-  size_mib=$(argument mib)
-  say "copy: up"
-  nc "$host" 5001 >/dev/null && say "copy: received"
-  dd if=/dev/zero bs=64k count=$((size_mib * 16)) 2>/dev/null | nc "$host" 5002 && say "copy: sent"
+  mib=$(argument mib)
+  begin=$(uptime_seconds)
+  bytes=$(nc "$host" 5001 | wc -c)
+  say "copy receive $bytes $(awk -v a="$begin" -v b="$(uptime_seconds)" 'BEGIN { print b - a }')"
+  begin=$(uptime_seconds)
+  # The host answers with what it got, so that the clock stops when all has arrived there.
+  bytes=$(dd if=/dev/zero bs=64k count=$((mib * 16)) 2>/dev/null | nc "$host" 5002)
+  say "copy send $bytes $(awk -v a="$begin" -v b="$(uptime_seconds)" 'BEGIN { print b - a }')"
 }
