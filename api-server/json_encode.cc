@@ -10,7 +10,9 @@ namespace mote::api_server {
 namespace json = boost::json;
 namespace {
 
-json::string text(std::string_view value) { return json::string(value.data(), value.size()); }
+json::string text(std::string_view value) {
+  return json::string(value.data(), value.size());
+}
 
 template <typename T>
 void add(json::object& object, std::string_view name, const std::optional<T>& value) {
