@@ -249,7 +249,7 @@ TEST_F(NetDeviceTest, ResetUnderLoadAndWorksAgain) {
       driver_->add_packet(make_frame(static_cast<uint32_t>(i), 1000), {}, i);
     driver_->kick(0);
     driver_->kick(1);
-    for (int turn = 0; turn < round % 5; ++turn) EXPECT_TRUE(driver_->loop().run_once(true));
+    for (int turn = 0; turn < round % 5; ++turn) EXPECT_TRUE(driver_->loop().run_once(false));
     driver_->reset();
     // Nothing may be written into buffers the driver has taken back.
     const auto memory = driver_->memory().slice(memory::Gpa{0x400000}, 100 * 1526);
@@ -299,7 +299,7 @@ TEST_F(MultiQueueTest, ReceivesOnAsManyPairsAsTheDriverAskedFor) {
   for (int round = 0; round < 2; ++round) {  // A second driver finds the first one's queues gone.
     ASSERT_TRUE(driver_->start());
     for (size_t pair = 0; pair < 3; ++pair) {
-      driver_->post_buffers(128, 1526, pair);
+      driver_->post_buffers(256, 1526, pair);
       driver_->kick(2 * pair);
     }
     EXPECT_EQ(spread(3, 60), (std::vector<size_t>{60, 0, 0})) << "one pair until more are asked";
