@@ -38,17 +38,17 @@ fio_runs() {
   done
 }
 
-uptime_seconds() { cut -d ' ' -f 1 /proc/uptime; }
-
-# A plain TCP copy each way, with a server on the host: "guest: copy DIRECTION BYTES SECONDS".
+# TCP each way for a few seconds, with a server on the host: "guest: copy DIRECTION KBIT_PER_S".
 copy() {
   bring_up_net
-  mib=$(argument mib)
-  begin=$(uptime_seconds)
-  bytes=$(nc "$host" 5001 | wc -c)
-  say "copy receive $bytes $(awk -v a="$begin" -v b="$(uptime_seconds)" 'BEGIN { print b - a }')"
-  begin=$(uptime_seconds)
-  # The host answers with what it got, so that the clock stops when all has arrived there.
-  bytes=$(dd if=/dev/zero bs=64k count=$((mib * 16)) 2>/dev/null | nc "$host" 5002)
-  say "copy send $bytes $(awk -v a="$begin" -v b="$(uptime_seconds)" 'BEGIN { print b - a }')"
+  for way in receive send; do
+    option=
+    [ $way = send ] || option=-R
+    # shellcheck disable=SC2086  # No option is no word.
+    if iperf3 -c "$host" -t 4 -f k $option >/run/iperf.out 2>&1; then
+      say "copy $way $(sed -n 's/.* \([0-9.]*\) Kbits.*receiver.*/\1/p' /run/iperf.out)"
+    else
+      failed "copy: $(tail -n 1 /run/iperf.out)"
+    fi
+  done
 }

@@ -1,11 +1,11 @@
 # Block throughput in the guest: Mote against QEMU microvm (virtio-blk on its default threads), same
 # kernel, disk images and fio jobs (guest/fio), interleaved. Arguments: [ROUNDS]
-# Needs: mote kernel:6.1 disk:fio
+# Needs: mote kernel:6.1 disk:bench
 . /mote/lab/svm/monitors.sh
 rounds=${1:-3}
 
 dd if=/dev/urandom of="$work/data" bs=1M count=64 2>/dev/null
-cp "$guests/disk-fio.ext4" "$work/root.ext4"
+cp "$guests/disk-bench.ext4" "$work/root.ext4"
 for round in $(seq "$rounds"); do
   for monitor in mote qemu; do
     plain_guest 6.1
