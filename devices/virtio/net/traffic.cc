@@ -107,7 +107,7 @@ void Device::on_poll(uint16_t pair_index, int32_t result) {
   ++metrics_.rx_tap_event_count;
   // Errors that reading would not report must not make us poll in circles.
   if (result < 0 && result != -ECANCELED && result != -EINTR) return back_off(-result);
-  if (result > 0 && (result & POLLIN) == 0) return back_off(EIO);
+  if (result > 0 && (result & POLLIN) == 0) return back_off(ENODEV);
   receive(pair_index);
 }
 

@@ -150,7 +150,7 @@ uint8_t NetDriver::command(std::span<const uint8_t> bytes) {
   const Gpa answer = request.offset(0x1000);
   CHECK(memory_.write(request, std::as_bytes(bytes)) && memory_.store(answer, uint8_t{0xff}),
         "no room for the command");
-  DriverMock& ring = *rings_.back();
+  DriverMock& ring = control_ring();
   const auto before = ring.used_index();
   ring.add_chain({{request, static_cast<uint32_t>(bytes.size()), false}, {answer, 1, true}});
   kick(rings_.size() - 1);

@@ -44,6 +44,7 @@ class NetDriver final {
   void kick(size_t queue_index);
   [[nodiscard]] DriverMock& receive_ring(size_t pair = 0) { return *rings_[2 * pair]; }
   [[nodiscard]] DriverMock& transmit_ring(size_t pair = 0) { return *rings_[2 * pair + 1]; }
+  [[nodiscard]] DriverMock& control_ring() { return *rings_.back(); }
 
   /// Makes `count` receive buffers of `bytes` available, without a kick.
   void post_buffers(size_t count, uint32_t bytes, size_t pair = 0);

@@ -124,7 +124,11 @@ std::optional<PacketSocket::Packet> PacketSocket::receive() const {
   packet.frame.resize(kMaxPacketBytes);
   const std::array<iovec, 2> parts{
       {{&packet.header, kShortHeaderBytes}, {packet.frame.data(), packet.frame.size()}}};
-  const ssize_t bytes = ::readv(fd_.get(), parts.data(), static_cast<int>(parts.size()));
+  ssize_t bytes = 0;
+  do {
+    bytes = ::readv(fd_.get(), parts.data(), static_cast<int>(parts.size()));
+    // Packets whose offloads no header can describe are gone with an error; the next may be fine.
+  } while (bytes < 0 && errno == EINVAL);
   if (bytes < static_cast<ssize_t>(kShortHeaderBytes)) return std::nullopt;
   packet.frame.resize(static_cast<size_t>(bytes) - kShortHeaderBytes);
   return packet;
