@@ -22,31 +22,35 @@ constexpr std::array kRegisterWords = {
     std::pair{"eax"sv, CpuidRegister::kEax}, std::pair{"ebx"sv, CpuidRegister::kEbx},
     std::pair{"ecx"sv, CpuidRegister::kEcx}, std::pair{"edx"sv, CpuidRegister::kEdx}};
 
-/// "0x1f", "0b101" or "31".
-std::optional<uint32_t> parse_number(std::string_view text) {
-  int base = 10;
-  if (text.starts_with("0x")) base = 16;
-  if (text.starts_with("0b")) base = 2;
-  if (base != 10) text.remove_prefix(2);
+std::optional<uint32_t> parse_digits(std::string_view text, int base) {
   uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value, base);
+  if (error != std::errc{} || stop != end) return std::nullopt;
   return value;
 }
 
+/// "0x1f" or "0b101"; without a prefix nobody could tell 10 from 16.
+std::optional<uint32_t> parse_number(std::string_view text) {
+  if (text.starts_with("0x")) return parse_digits(text.substr(2), 16);
+  if (text.starts_with("0b")) return parse_digits(text.substr(2), 2);
+  return std::nullopt;
+}
+
 uint32_t required_code(ObjectReader& reader, std::string_view field) {
-  const auto text = reader.text(field);
-  const auto value = text ? parse_number(*text) : std::nullopt;
-  if (!value) reader.fail(field, "is required, as text like \"0x1\"");
+  const std::string given = reader.required_text(field);
+  const auto value = parse_number(given);
+  if (!value) reader.fail(field, "\"" + given + "\" is not a 32-bit number like 0x1f or 0b101");
   return value.value_or(0);
 }
 
-/// "0b" and up to `width` characters 0, 1, x (keep) and _ (a separator).
+/// Up to `width` characters 0, 1, x (keep) and _ (a separator), the lowest bit last; "0b" before
+/// them may be left out.
 std::optional<BitFilter> parse_bitmap(std::string_view text, unsigned width) {
-  if (!text.starts_with("0b") || text.size() == 2) return std::nullopt;
+  if (text.starts_with("0b")) text.remove_prefix(2);
   BitFilter filter;
   unsigned bits = 0;
-  for (const char c : text.substr(2)) {
+  for (const char c : text) {
     if (c == '_') continue;
     if ((c != '0' && c != '1' && c != 'x') || ++bits > width) return std::nullopt;
     filter.mask = filter.mask << 1 | (c == 'x' ? 0U : 1U);
@@ -56,11 +60,11 @@ std::optional<BitFilter> parse_bitmap(std::string_view text, unsigned width) {
 }
 
 BitFilter required_bitmap(ObjectReader& reader, unsigned width) {
-  const auto text = reader.text("bitmap");
-  const auto filter = text ? parse_bitmap(*text, width) : std::nullopt;
+  const std::string given = reader.required_text("bitmap");
+  const auto filter = parse_bitmap(given, width);
   if (!filter) {
     reader.fail("bitmap",
-                fmt::format("is required, as \"0b\" and at most {} of 0, 1 and x", width));
+                fmt::format("\"{}\" is not \"0b\" and 1 to {} of 0, 1 and x", given, width));
   }
   return filter.value_or(BitFilter{});
 }
@@ -73,53 +77,67 @@ std::string format_bitmap(const BitFilter& filter, unsigned width) {
   return text;
 }
 
-base::Result<monitor::KvmCapability> decode_capability(const json::value& value) {
+base::Result<monitor::KvmCapability> decode_capability(const json::value& value,
+                                                       const std::string& where) {
   const json::string* const string = value.if_string();
-  std::string_view text =
-      string == nullptr ? std::string_view{} : std::string_view(string->data(), string->size());
+  std::string_view digits;
+  if (string != nullptr) digits = {string->data(), string->size()};
   monitor::KvmCapability capability;
-  if (text.starts_with('!')) {
+  if (digits.starts_with('!')) {
     capability.removed = true;
-    text.remove_prefix(1);
+    digits.remove_prefix(1);
   }
-  const auto number = parse_number(text);
-  if (!number)
+  const auto number = parse_digits(digits, 10);
+  if (!number) {
     return base::fail(base::ErrorCode::kInvalidArgument,
-                      "kvm_capabilities: entries are text like \"12\" or \"!12\"");
+                      where + ": must be a string like \"12\" or \"!12\"");
+  }
   capability.number = *number;
   return capability;
 }
 
-base::Result<monitor::CpuidRegisterModifier> decode_register(const json::value& value) {
-  ObjectReader reader(value, kRegisterFields, "cpuid_modifiers.modifiers");
+/// The items of an array, none when it is absent; each error names its index.
+template <typename T>
+std::vector<T> read_list(ObjectReader& reader, std::string_view field,
+                         base::Result<T> (*decode)(const json::value&, const std::string& where)) {
+  std::vector<T> items;
+  const json::array* const array = reader.list(field);
+  if (array == nullptr) return items;
+  for (size_t i = 0; i < array->size(); ++i) {
+    auto item = reader.adopt(decode((*array)[i], fmt::format("{}[{}]", reader.path_of(field), i)));
+    if (!item) break;
+    items.push_back(std::move(*item));
+  }
+  return items;
+}
+
+base::Result<monitor::CpuidRegisterModifier> decode_register(const json::value& value,
+                                                             const std::string& where) {
+  ObjectReader reader(value, kRegisterFields, where);
   monitor::CpuidRegisterModifier modifier;
   modifier.reg = reader.require("register", reader.word("register", kRegisterWords));
   modifier.bitmap = required_bitmap(reader, 32);
-  if (!reader.ok()) return std::unexpected(reader.status().error());
-  return modifier;
+  return reader.finish(modifier);
 }
 
-base::Result<monitor::CpuidLeafModifier> decode_leaf(const json::value& value) {
-  ObjectReader reader(value, kLeafFields, "cpuid_modifiers");
+base::Result<monitor::CpuidLeafModifier> decode_leaf(const json::value& value,
+                                                     const std::string& where) {
+  ObjectReader reader(value, kLeafFields, where);
   monitor::CpuidLeafModifier modifier;
   modifier.leaf = required_code(reader, "leaf");
   modifier.subleaf = required_code(reader, "subleaf");
-  modifier.flags = reader.number_as<uint32_t>("flags", 0, UINT32_MAX).value_or(0);
-  const json::array* const registers = reader.list("modifiers");
-  if (registers == nullptr) reader.fail("modifiers", "is required");
-  if (!reader.ok()) return std::unexpected(reader.status().error());
-  for (const json::value& item : *registers) {
-    MOTE_TRY(auto decoded, decode_register(item));
-    modifier.modifiers.push_back(decoded);
-  }
-  return modifier;
+  modifier.flags = reader.require("flags", reader.number_as<uint32_t>("flags", 0, UINT32_MAX));
+  if (reader.list("modifiers") == nullptr) reader.fail("modifiers", "is required");
+  modifier.modifiers = read_list(reader, "modifiers", decode_register);
+  return reader.finish(std::move(modifier));
 }
 
-base::Result<monitor::MsrModifier> decode_msr(const json::value& value) {
-  ObjectReader reader(value, kMsrFields, "msr_modifiers");
-  monitor::MsrModifier modifier{required_code(reader, "addr"), required_bitmap(reader, 64)};
-  if (!reader.ok()) return std::unexpected(reader.status().error());
-  return modifier;
+base::Result<monitor::MsrModifier> decode_msr(const json::value& value, const std::string& where) {
+  ObjectReader reader(value, kMsrFields, where);
+  monitor::MsrModifier modifier;
+  modifier.address = required_code(reader, "addr");
+  modifier.bitmap = required_bitmap(reader, 64);
+  return reader.finish(modifier);
 }
 
 }  // namespace
@@ -127,29 +145,10 @@ base::Result<monitor::MsrModifier> decode_msr(const json::value& value) {
 base::Result<monitor::CpuConfig> decode_cpu_config(const json::value& body) {
   ObjectReader reader(body, kCpuConfigFields, "");
   monitor::CpuConfig config;
-  const json::array* const capabilities = reader.list("kvm_capabilities");
-  const json::array* const leaves = reader.list("cpuid_modifiers");
-  const json::array* const msrs = reader.list("msr_modifiers");
-  if (!reader.ok()) return std::unexpected(reader.status().error());
-  if (capabilities != nullptr) {
-    for (const json::value& item : *capabilities) {
-      MOTE_TRY(auto decoded, decode_capability(item));
-      config.kvm_capabilities.push_back(decoded);
-    }
-  }
-  if (leaves != nullptr) {
-    for (const json::value& item : *leaves) {
-      MOTE_TRY(auto decoded, decode_leaf(item));
-      config.cpuid_modifiers.push_back(std::move(decoded));
-    }
-  }
-  if (msrs != nullptr) {
-    for (const json::value& item : *msrs) {
-      MOTE_TRY(auto decoded, decode_msr(item));
-      config.msr_modifiers.push_back(decoded);
-    }
-  }
-  return config;
+  config.kvm_capabilities = read_list(reader, "kvm_capabilities", decode_capability);
+  config.cpuid_modifiers = read_list(reader, "cpuid_modifiers", decode_leaf);
+  config.msr_modifiers = read_list(reader, "msr_modifiers", decode_msr);
+  return reader.finish(std::move(config));
 }
 
 json::value encode_cpu_config(const monitor::CpuConfig& config) {

@@ -25,7 +25,7 @@ inline constexpr std::array kBootSourceFields = {"kernel_image_path"sv, "initrd_
                                                  "boot_args"sv};
 inline constexpr std::array kDriveFields = {"drive_id"sv,  "is_root_device"sv, "path_on_host"sv,
                                             "partuuid"sv,  "is_read_only"sv,   "cache_type"sv,
-                                            "io_engine"sv, "rate_limiter"sv};
+                                            "io_engine"sv, "rate_limiter"sv,   "socket"sv};
 inline constexpr std::array kDrivePatchFields = {"drive_id"sv, "path_on_host"sv, "rate_limiter"sv};
 inline constexpr std::array kNetworkFields = {"iface_id"sv,        "host_dev_name"sv,
                                               "guest_mac"sv,       "mtu"sv,

@@ -14,84 +14,95 @@ json::string text(std::string_view value) {
   return json::string(value.data(), value.size());
 }
 
-template <typename T>
-void add(json::object& object, std::string_view name, const std::optional<T>& value) {
-  if (!value) return;
-  if constexpr (std::is_same_v<T, std::string>) {
-    object[name] = text(*value);
-  } else {
-    object[name] = *value;
-  }
+json::value or_null(const std::optional<std::string>& value) {
+  return value ? json::value(text(*value)) : json::value(nullptr);
 }
+template <typename T>
+json::value or_null(const std::optional<T>& value) {
+  return value ? json::value(*value) : json::value(nullptr);
+}
+
+// Like the reference, a configuration lists what is not set as null: clients read fields without
+// asking whether they are there.
 
 json::object encode(const virtio::TokenBucketConfig& bucket) {
-  json::object object{{"size", bucket.size}, {"refill_time", bucket.refill_time_ms}};
-  add(object, "one_time_burst", bucket.one_time_burst);
-  return object;
+  return {{"size", bucket.size},
+          {"one_time_burst", or_null(bucket.one_time_burst)},
+          {"refill_time", bucket.refill_time_ms}};
 }
 
-void add_limiter(json::object& parent, std::string_view name,
-                 const std::optional<virtio::RateLimiterConfig>& limiter) {
-  if (!limiter) return;
-  json::object object;
-  if (limiter->bandwidth) object["bandwidth"] = encode(*limiter->bandwidth);
-  if (limiter->ops) object["ops"] = encode(*limiter->ops);
-  parent[name] = std::move(object);
+json::value encode(const std::optional<virtio::TokenBucketConfig>& bucket) {
+  return bucket ? json::value(encode(*bucket)) : json::value(nullptr);
+}
+
+json::value encode(const std::optional<virtio::RateLimiterConfig>& limiter) {
+  if (!limiter) return nullptr;
+  return json::object{{"bandwidth", encode(limiter->bandwidth)}, {"ops", encode(limiter->ops)}};
 }
 
 json::object encode(const monitor::MachineConfig& machine) {
-  return {{"vcpu_count", machine.vcpu_count},
-          {"mem_size_mib", machine.mem_size_mib},
-          {"smt", machine.smt},
-          {"track_dirty_pages", machine.track_dirty_pages},
-          {"huge_pages", text(word_of(kHugePagesWords, machine.huge_pages))},
-          {"cpu_template", text(word_of(kCpuTemplateWords, machine.cpu_template))}};
+  json::object object{{"vcpu_count", machine.vcpu_count},
+                      {"mem_size_mib", machine.mem_size_mib},
+                      {"smt", machine.smt},
+                      {"track_dirty_pages", machine.track_dirty_pages},
+                      {"huge_pages", text(word_of(kHugePagesWords, machine.huge_pages))}};
+  // The one field that the reference leaves out when it is not set.
+  if (machine.cpu_template != monitor::CpuTemplate::kNone) {
+    object["cpu_template"] = text(word_of(kCpuTemplateWords, machine.cpu_template));
+  }
+  return object;
 }
 
 json::object encode(const monitor::BootSource& source) {
-  json::object object{{"kernel_image_path", text(source.kernel_image_path)}};
-  add(object, "initrd_path", source.initrd_path);
-  add(object, "boot_args", source.boot_args);
-  return object;
+  return {{"kernel_image_path", text(source.kernel_image_path)},
+          {"initrd_path", or_null(source.initrd_path)},
+          {"boot_args", or_null(source.boot_args)}};
 }
 
 json::object encode(const virtio::blk::DriveConfig& drive) {
-  json::object object{{"drive_id", text(drive.drive_id)},
-                      {"is_root_device", drive.is_root_device},
-                      {"is_read_only", drive.is_read_only},
-                      {"cache_type", text(word_of(kCacheTypeWords, drive.cache_type))},
-                      {"io_engine", text(word_of(kIoEngineWords, drive.io_engine))}};
-  add(object, "path_on_host", drive.path_on_host);
-  add(object, "partuuid", drive.partuuid);
-  add_limiter(object, "rate_limiter", drive.rate_limiter);
-  return object;
+  return {{"drive_id", text(drive.drive_id)},
+          {"is_root_device", drive.is_root_device},
+          {"path_on_host", or_null(drive.path_on_host)},
+          {"partuuid", or_null(drive.partuuid)},
+          {"is_read_only", drive.is_read_only},
+          {"cache_type", text(word_of(kCacheTypeWords, drive.cache_type))},
+          {"io_engine", text(word_of(kIoEngineWords, drive.io_engine))},
+          {"rate_limiter", encode(drive.rate_limiter)},
+          {"socket", nullptr}};
 }
 
 json::object encode(const virtio::net::NetworkInterfaceConfig& config) {
-  json::object object{{"iface_id", text(config.iface_id)},
-                      {"host_dev_name", text(config.host_dev_name)}};
-  if (config.guest_mac) object["guest_mac"] = text(virtio::net::format_mac(*config.guest_mac));
-  add(object, "mtu", config.mtu);
-  add_limiter(object, "rx_rate_limiter", config.rx_rate_limiter);
-  add_limiter(object, "tx_rate_limiter", config.tx_rate_limiter);
-  return object;
+  json::value mac = nullptr;
+  if (config.guest_mac) mac = text(virtio::net::format_mac(*config.guest_mac));
+  return {{"iface_id", text(config.iface_id)},
+          {"host_dev_name", text(config.host_dev_name)},
+          {"guest_mac", std::move(mac)},
+          {"mtu", or_null(config.mtu)},
+          {"rx_rate_limiter", encode(config.rx_rate_limiter)},
+          {"tx_rate_limiter", encode(config.tx_rate_limiter)}};
 }
 
 json::object encode(const monitor::LoggerConfig& logger) {
-  json::object object;
-  add(object, "log_path", logger.log_path);
-  if (logger.level) object["level"] = text(base::log::level_name(*logger.level));
-  add(object, "show_level", logger.show_level);
-  add(object, "show_log_origin", logger.show_log_origin);
-  add(object, "module", logger.module);
-  return object;
+  json::value level = nullptr;
+  if (logger.level) level = text(base::log::level_name(*logger.level));
+  return {{"log_path", or_null(logger.log_path)},
+          {"level", std::move(level)},
+          {"show_level", or_null(logger.show_level)},
+          {"show_log_origin", or_null(logger.show_log_origin)},
+          {"module", or_null(logger.module)}};
+}
+
+json::object encode(const monitor::MetricsConfig& metrics) {
+  return {{"metrics_path", text(metrics.metrics_path)}};
 }
 
 json::object encode(const monitor::SerialConfig& serial) {
-  json::object object;
-  add(object, "serial_out_path", serial.serial_out_path);
-  if (serial.rate_limiter) object["rate_limiter"] = encode(*serial.rate_limiter);
-  return object;
+  return {{"serial_out_path", or_null(serial.serial_out_path)},
+          {"rate_limiter", encode(serial.rate_limiter)}};
+}
+
+json::value encode(const monitor::CpuConfig& cpu) {
+  return encode_cpu_config(cpu);
 }
 
 template <typename T>
@@ -101,17 +112,29 @@ json::array encode_all(const std::vector<T>& items) {
   return array;
 }
 
+template <typename T>
+json::value section(const std::optional<T>& config) {
+  return config ? json::value(encode(*config)) : json::value(nullptr);
+}
+
+/// The sections of a configuration file: what this gives, --config-file takes.
 json::object encode(const monitor::VmConfig& config) {
-  json::object object{{"machine-config", encode(config.machine)},
-                      {"drives", encode_all(config.drives)},
-                      {"network-interfaces", encode_all(config.network_interfaces)}};
-  if (config.boot_source) object["boot-source"] = encode(*config.boot_source);
-  if (config.cpu) object["cpu-config"] = encode_cpu_config(*config.cpu);
-  if (config.logger) object["logger"] = encode(*config.logger);
-  if (config.metrics)
-    object["metrics"] = json::object{{"metrics_path", text(config.metrics->metrics_path)}};
-  if (config.serial) object["serial"] = encode(*config.serial);
-  return object;
+  // Before PUT /boot-source the reference shows one with an empty path.
+  return {{"boot-source", encode(config.boot_source.value_or(monitor::BootSource{}))},
+          {"machine-config", encode(config.machine)},
+          {"cpu-config", section(config.cpu)},
+          {"drives", encode_all(config.drives)},
+          {"network-interfaces", encode_all(config.network_interfaces)},
+          {"logger", section(config.logger)},
+          {"metrics", section(config.metrics)},
+          {"serial", section(config.serial)},
+          // What Mote does not have, as the reference shows what was not asked for.
+          {"mmds-config", nullptr},
+          {"balloon", nullptr},
+          {"vsock", nullptr},
+          {"entropy", nullptr},
+          {"pmem", json::array()},
+          {"memory-hotplug", nullptr}};
 }
 
 json::object encode(const monitor::InstanceInfo& info) {

@@ -22,8 +22,12 @@ ObjectReader::ObjectReader(const json::value& value, FieldNames known, std::stri
 
 void ObjectReader::fail(std::string_view field, std::string_view reason) {
   if (!ok()) return;
-  const std::string path = where_.empty() ? std::string(field) : where_ + "." + std::string(field);
-  status_ = base::fail(base::ErrorCode::kInvalidArgument, path + ": " + std::string(reason));
+  status_ =
+      base::fail(base::ErrorCode::kInvalidArgument, path_of(field) + ": " + std::string(reason));
+}
+
+std::string ObjectReader::path_of(std::string_view field) const {
+  return where_.empty() ? std::string(field) : where_ + "." + std::string(field);
 }
 
 const json::value* ObjectReader::child(std::string_view field) {

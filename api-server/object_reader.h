@@ -28,6 +28,21 @@ class ObjectReader final {
   [[nodiscard]] const base::Result<>& status() const { return status_; }
   [[nodiscard]] bool ok() const { return status_.has_value(); }
   void fail(std::string_view field, std::string_view reason);
+  /// How messages name a field: "rate_limiter.bandwidth".
+  [[nodiscard]] std::string path_of(std::string_view field) const;
+  /// The value of a nested object; what is wrong in it counts as this object's error.
+  template <typename T>
+  std::optional<T> adopt(base::Result<T> nested) {
+    if (nested) return *std::move(nested);
+    if (ok()) status_ = std::unexpected(std::move(nested).error());
+    return std::nullopt;
+  }
+  /// What was read, or the first error.
+  template <typename T>
+  [[nodiscard]] base::Result<T> finish(T value) const {
+    if (!ok()) return std::unexpected(status_.error());
+    return value;
+  }
 
   // Optional fields: absent and null are the same, as for the reference's clients.
   std::optional<std::string> text(std::string_view field);

@@ -1,6 +1,6 @@
-/* /init of the guest's initrd: the first instructions of user space. Tells the monitor that the guest
- * has booted (a store of 123 to the boot timer's port), says so on the console, and goes on as the
- * shell script init.sh. A monitor without that port ignores the store. */
+/* /init of the guest's initrd: the first instructions of user space. Tells the monitor that the
+ * guest has booted (a store of 123 to the boot timer's port), says so on the console, and goes on
+ * as the shell script init.sh. A monitor without that port ignores the store. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/io.h>
@@ -12,7 +12,7 @@ int main(void) {
   static const char hello[] = "guest: init runs\n";
   if (ioperm(BOOT_TIMER_PORT, 1, 1) == 0) outb(BOOT_TIMER_MAGIC, BOOT_TIMER_PORT);
   if (write(STDOUT_FILENO, hello, strlen(hello)) < 0) return 1;
-  execl("/bin/busybox", "sh", "/init.sh", (char *)NULL);
+  execl("/bin/busybox", "sh", "/init.sh", (char*)NULL);
   perror("guest: /bin/busybox");
   return 1;
 }
