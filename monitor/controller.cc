@@ -68,7 +68,9 @@ Controller::Controller(io::EventLoop& loop, HostProbe& host, ControllerOptions o
                        flush_metrics();
                        arm_metrics_timer();
                      }),
-      console_timer_(loop, [this] { vm_->serial().flush(); }) {}
+      console_timer_(loop, [this] {
+        if (vm_ != nullptr) vm_->serial().flush();
+      }) {}
 
 void Controller::apply(Action action, ReplyCallback reply) {
   waiting_.push_back({std::move(action), std::move(reply)});
@@ -382,12 +384,15 @@ Reply Controller::handle(const InstanceStart&) {
   for (const NetworkInterface& nic : network_interfaces_)
     inputs.devices.push_back(nic.device.get());
   MOTE_TRY(vm_, VmBuilder::build(std::move(inputs), loop_, *this));
+  show_waiting_console_output();
+  phases.vcpu_run_us = base::monotonic_us();
+  if (auto started = vm_->start(); !started) {
+    vm_.reset();
+    return std::unexpected(std::move(started).error());
+  }
   if (!serial_ || !serial_->serial_out_path) {
     console_ = std::make_unique<ConsoleInput>(loop_, vm_->serial());
   }
-  show_waiting_console_output();
-  phases.vcpu_run_us = base::monotonic_us();
-  MOTE_TRY_VOID(vm_->start());
   state_ = VmState::kRunning;
   LOG_INFO("VM started: {} vCPU(s), {} MiB, built in {} us", machine_.vcpu_count,
            machine_.mem_size_mib, phases.vcpu_run_us - phases.instance_start_us);

@@ -1,5 +1,7 @@
 #include "monitor/host_probe.h"
 
+#include <system_error>
+
 namespace mote::monitor {
 namespace {
 
@@ -11,9 +13,14 @@ base::Result<Host> probe(const std::string& kvm_device) {
 
 }  // namespace
 
-HostProbe::HostProbe(std::string kvm_device)
-    : outcome_(base::fail(base::ErrorCode::kInternal, "the host was not probed")),
-      thread_([this, device = std::move(kvm_device)] { outcome_ = probe(device); }) {}
+HostProbe::HostProbe(const std::string& kvm_device)
+    : outcome_(base::fail(base::ErrorCode::kInternal, "the host was not probed")) {
+  try {
+    thread_ = std::jthread([this, kvm_device] { outcome_ = probe(kvm_device); });
+  } catch (const std::system_error&) {
+    outcome_ = probe(kvm_device);  // No thread to be had: later, but no worse.
+  }
+}
 
 const base::Result<Host>& HostProbe::wait() {
   if (thread_.joinable()) thread_.join();

@@ -24,7 +24,7 @@ struct Host {
 /// not earlier, so that the API can be used to find out.
 class HostProbe final {
  public:
-  explicit HostProbe(std::string kvm_device);
+  explicit HostProbe(const std::string& kvm_device);
 
   /// The outcome; the same at every call. Loop thread.
   [[nodiscard]] const base::Result<Host>& wait();

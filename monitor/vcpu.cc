@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <system_error>
 
 #include "base/log.h"
 
@@ -36,7 +37,12 @@ base::Result<> Vcpu::install_kick_signal() {
 }
 
 base::Result<> Vcpu::start() {
-  thread_ = std::thread([this] { thread_main(); });
+  try {
+    thread_ = std::thread([this] { thread_main(); });
+  } catch (const std::system_error& error) {
+    return base::fail_errno(error.code().value(),
+                            "vcpu_count: no thread for vCPU " + std::to_string(index_));
+  }
   const std::string name = "vcpu " + std::to_string(index_);
   ::pthread_setname_np(thread_.native_handle(), name.c_str());
   return {};

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <ranges>
+
 #include "base/log.h"
 
 namespace mote::monitor {
@@ -24,7 +26,9 @@ struct Overloaded : Handlers... {
 }  // namespace
 
 base::Result<> Vm::start() {
-  for (const auto& vcpu : vcpus_) MOTE_TRY_VOID(vcpu->start());
+  // The boot processor comes last: until it runs, no other does, so a start that fails halfway has
+  // not run the guest.
+  for (const auto& vcpu : vcpus_ | std::views::reverse) MOTE_TRY_VOID(vcpu->start());
   return {};
 }
 
