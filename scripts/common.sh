@@ -4,6 +4,8 @@
 export LC_ALL=C
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$repo/build/cache
+# Compilations are shared between checkouts: paths below this one do not count.
+export CCACHE_BASEDIR=$repo CCACHE_NOHASHDIR=1
 
 # Progress goes to standard error, so that standard output stays free for results.
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
