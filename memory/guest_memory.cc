@@ -26,7 +26,10 @@ base::Result<GuestMemory::Region> create_region(Gpa start, uint64_t size_bytes,
                                              ? "guest memory from 2 MiB huge pages (see "
                                                "/proc/sys/vm/nr_hugepages)"
                                              : "guest memory");
-  if (!mapping) return std::unexpected(mapping.error());
+  if (!mapping) {
+    return base::with_context(std::move(mapping).error(),
+                              huge_pages == HugePages::k2M ? "huge_pages" : "mem_size_mib");
+  }
   // kNone leaves the choice to the host's policy, as the reference does.
   if (huge_pages == HugePages::kTransparent &&
       ::madvise(mapping->data(), size_bytes, MADV_HUGEPAGE) != 0) {
