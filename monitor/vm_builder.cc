@@ -102,7 +102,8 @@ base::Result<> VmBuilder::register_memory() {
   uint32_t slot = 0;
   const uint32_t flags = inputs_.config.machine.track_dirty_pages ? KVM_MEM_LOG_DIRTY_PAGES : 0;
   for (const auto& region : vm_.memory_.regions()) {
-    MOTE_TRY_VOID(vm_.fd_.set_memory_region(slot++, region.start, region.mapping.span(), flags));
+    auto outcome = vm_.fd_.set_memory_region(slot++, region.start, region.mapping.span(), flags);
+    if (!outcome) return base::with_context(std::move(outcome).error(), "mem_size_mib");
   }
   return {};
 }
