@@ -128,6 +128,84 @@ TEST_F(BootTest, StandardInputReachesTheGuestAndAPromptShowsAtOnce) {
   ASSERT_NO_FATAL_FAILURE(expect_end());
 }
 
+TEST_F(BootTest, AHostWithoutThreadsForTheProcessorsIsTold) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers need threads of their own";
+  mote_ = MonitorProcess::with_api(folder_, {}, "mote", Host::kDeniesThreads);
+  ASSERT_TRUE(is_status(
+      mote_->request("PUT", "/boot-source", boot_source_json(guest_image("hello"), "")), 204));
+  for (int i = 0; i < 3; ++i) {
+    const Response refused = mote_->request("PUT", "/actions", kInstanceStart);
+    ASSERT_TRUE(is_status(refused, 400));
+    EXPECT_NE(refused.body.find("vcpu_count"), std::string::npos) << refused.body;
+    EXPECT_NE(mote_->request("GET", "/").body.find("Not started"), std::string::npos);
+  }
+  mote_->signal(SIGTERM);
+  ASSERT_NO_FATAL_FAILURE(expect_end());
+}
+
+TEST_F(BootTest, MemoryOfEverySizeAndKindBoots) {
+  struct Machine {
+    unsigned mem_size_mib;
+    const char* huge_pages;
+  };
+  // The last two reach over the gap below 4 GiB.
+  for (const Machine machine : {Machine{2, "None"},
+                                {64, "Transparent"},
+                                {127, "None"},
+                                {3072, "None"},
+                                {3074, "None"},
+                                {8192, "Transparent"}}) {
+    SCOPED_TRACE(machine.mem_size_mib);
+    ASSERT_NO_FATAL_FAILURE(prepare("hello", ""));
+    const std::string body = R"({"vcpu_count":1,"mem_size_mib":)" +
+                             std::to_string(machine.mem_size_mib) + R"(,"huge_pages":")" +
+                             machine.huge_pages + R"("})";
+    ASSERT_TRUE(is_status(mote_->request("PUT", "/machine-config", body), 204));
+    ASSERT_NO_FATAL_FAILURE(start());
+    ASSERT_NO_FATAL_FAILURE(expect_end());
+    EXPECT_EQ(mote_->console(), "hello from a tiny guest\n");
+  }
+}
+
+TEST_F(BootTest, HugePagesAreUsedOrTheirLackIsNamed) {
+  ASSERT_NO_FATAL_FAILURE(prepare("hello", ""));
+  ASSERT_TRUE(is_status(mote_->request("PUT", "/machine-config",
+                                       R"({"vcpu_count":1,"mem_size_mib":64,"huge_pages":"2M"})"),
+                        204));
+  const Response answer = mote_->request("PUT", "/actions", kInstanceStart);
+  if (answer.status == 204) {
+    ASSERT_NO_FATAL_FAILURE(expect_end());
+    EXPECT_EQ(mote_->console(), "hello from a tiny guest\n");
+  } else {
+    ASSERT_TRUE(is_status(answer, 400));
+    EXPECT_NE(answer.body.find("huge_pages"), std::string::npos) << answer.body;
+  }
+}
+
+TEST_F(BootTest, MemoryBeyondTheAddressSpaceIsRefused) {
+  ASSERT_NO_FATAL_FAILURE(prepare("hello", ""));
+  ASSERT_TRUE(is_status(mote_->request("PUT", "/machine-config", machine_json(1, 67108864)), 204));
+  const Response refused = mote_->request("PUT", "/actions", kInstanceStart);
+  ASSERT_TRUE(is_status(refused, 400));
+  EXPECT_NE(refused.body.find("mem_size_mib"), std::string::npos) << refused.body;
+}
+
+TEST_F(BootTest, ACapabilityTheHostLacksIsNamed) {
+  ASSERT_NO_FATAL_FAILURE(prepare("hello", ""));
+  ASSERT_TRUE(
+      is_status(mote_->request("PUT", "/cpu-config", R"({"kvm_capabilities":["4095"]})"), 204));
+  const Response refused = mote_->request("PUT", "/actions", kInstanceStart);
+  ASSERT_TRUE(is_status(refused, 400));
+  EXPECT_NE(refused.body.find("kvm_capabilities"), std::string::npos) << refused.body;
+  EXPECT_NE(refused.body.find("4095"), std::string::npos) << refused.body;
+}
+
+TEST_F(BootTest, AProcessorThatCannotGoOnEndsTheProcessWithCode2) {
+  EXPECT_EQ(run_to_end("shutdown", "how=nowhere"), (Ending{2, 0})) << mote_->log();
+  EXPECT_EQ(mote_->console(), "ending by nowhere\n");
+  EXPECT_NE(mote_->log().find("vCPU 0"), std::string::npos) << mote_->log();
+}
+
 TEST_F(BootTest, TwoVmsRunAtOnceAndDoNotDisturbEachOther) {
   auto first = MonitorProcess::with_api(folder_, {"--id", "first"}, "first");
   auto second = MonitorProcess::with_api(folder_, {"--id", "second"}, "second");

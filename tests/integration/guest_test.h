@@ -24,6 +24,7 @@ std::string network_json(const std::string& id, const std::string& tap);
 std::string config_json(const std::string& guest, const std::string& arguments,
                         const std::string& more = {});
 /// What a process may grow by without leaking: allocator caches, and the sanitizers' own memory.
+inline constexpr bool kSanitized = LEAK_TOLERANCE_MIB > 1;
 inline constexpr size_t kLeakTolerance = LEAK_TOLERANCE_MIB * size_t{1024} * 1024;
 inline constexpr const char* kInstanceStart = R"({"action_type":"InstanceStart"})";
 

@@ -55,12 +55,13 @@ size_t count_descriptors(pid_t pid) {
   return static_cast<size_t>(std::distance(begin(folder), end(folder)));
 }
 
-/// Has io_uring_setup(2) refused, as by the sysctl kernel.io_uring_disabled.
-void deny_io_uring() {
+/// Has two system calls (the same one twice, for one) fail with `error`.
+void deny(uint32_t first, uint32_t second, uint32_t error) {
   sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, first, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   const sock_fprog filter{std::size(program), program};
@@ -68,10 +69,16 @@ void deny_io_uring() {
   ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 }
 
+void apply(Host host) {
+  // As by the sysctl kernel.io_uring_disabled, and as by a cgroup's pids.max.
+  if (host == Host::kDeniesIoUring) deny(SYS_io_uring_setup, SYS_io_uring_setup, EPERM);
+  if (host == Host::kDeniesThreads) deny(SYS_clone3, SYS_clone, EAGAIN);
+}
+
 /// In the child: only system calls from here to exec.
 [[noreturn]] void become_monitor(char* const* arguments, int input, int output, int log, int ready,
                                  Host host) {
-  if (host == Host::kDeniesIoUring) deny_io_uring();
+  apply(host);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::dup2(input, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
@@ -139,7 +146,7 @@ MonitorProcess::MonitorProcess(const TemporaryFolder& folder, std::vector<std::s
 
 std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& folder,
                                                          std::vector<std::string> arguments,
-                                                         const std::string& name) {
+                                                         const std::string& name, Host host) {
   auto process = std::unique_ptr<MonitorProcess>(new MonitorProcess());
   process->socket_path_ = folder.path(name + ".sock");
   ::unlink(process->socket_path_.c_str());  // Of a predecessor that was killed.
@@ -151,7 +158,7 @@ std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& 
   Pipe input = make_pipe();
   process->input_ = std::move(input.writer);
   process->pid_ = spawn(arguments, process->console_path_, process->log_path_, input.reader.get(),
-                        ready.writer.get(), Host::kAllowsAll);
+                        ready.writer.get(), host);
   ready.writer.reset();
   pollfd answer{ready.reader.get(), POLLIN, 0};
   char byte = 0;
@@ -161,9 +168,14 @@ std::unique_ptr<MonitorProcess> MonitorProcess::with_api(const TemporaryFolder& 
 }
 
 MonitorProcess::~MonitorProcess() {
-  if (pid_ <= 0 || ending_) return;
-  ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
+  if (pid_ > 0 && !ending_) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  // What a sanitizer said counts however the process ended.
+  for (const char* const words : {"Sanitizer", "runtime error"}) {
+    EXPECT_EQ(log().find(words), std::string::npos) << log();
+  }
 }
 
 Response MonitorProcess::request(std::string_view method, std::string_view path,

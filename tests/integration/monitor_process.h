@@ -42,7 +42,7 @@ struct Ending {
 std::ostream& operator<<(std::ostream& stream, const Ending& ending);
 
 /// What a host may deny the monitor.
-enum class Host : uint8_t { kAllowsAll, kDeniesIoUring };
+enum class Host : uint8_t { kAllowsAll, kDeniesIoUring, kDeniesThreads };
 
 class MonitorProcess final {
  public:
@@ -56,7 +56,8 @@ class MonitorProcess final {
   /// Starts with an API socket in `folder` and waits for the ready byte.
   static std::unique_ptr<MonitorProcess> with_api(const TemporaryFolder& folder,
                                                   std::vector<std::string> arguments = {},
-                                                  const std::string& name = "mote");
+                                                  const std::string& name = "mote",
+                                                  Host host = Host::kAllowsAll);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] const std::string& socket_path() const { return socket_path_; }
