@@ -332,6 +332,7 @@ void Controller::pause(ReplyCallback reply) {
   const uint64_t start_us = base::monotonic_us();
   vm_->pause([this, start_us, answer = std::move(reply)]() mutable {
     state_ = VmState::kPaused;
+    vm_->serial().flush();  // What the guest said before is seen before.
     pause_us_ = base::monotonic_us() - start_us;
     finish(Action(PauseVm{}).index(), answer, NoContent{});
     run_next();
