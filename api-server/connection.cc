@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "api-server/json_codec.h"
+#include "api-server/printable.h"
 #include "api-server/routes.h"
 #include "base/clock.h"
 
@@ -12,42 +13,48 @@ namespace {
 constexpr uint32_t kReceiveTag = 0;
 constexpr uint32_t kSendTag = 1;
 /// Pipelined input beyond this waits in the socket.
-constexpr size_t kInputLimit = 128 * 1024;
-/// A client that sends requests and never reads their answers is dropped here.
-constexpr size_t kOutputLimit = 1024 * 1024;
+constexpr size_t kInputLimit = 16 * 1024;
+/// Requests wait while so much of earlier answers has not been taken. An answer is far smaller than
+/// a request can be, so both limits together bound what one client can make the monitor hold.
+constexpr size_t kOutputLimit = 16 * 1024;
+/// Who sends more than this after the last answer does not listen any more.
+constexpr size_t kDrainLimit = 16 * 1024 * 1024;
 
 }  // namespace
 
-Connection::Connection(io::EventLoop& loop, base::UniqueFd fd, monitor::ActionSink& sink,
-                       size_t body_limit_bytes, std::move_only_function<void()> on_finished)
-    : loop_(loop),
+Connection::Connection(ConnectionContext& context, base::UniqueFd fd,
+                       std::move_only_function<void()> on_finished)
+    : context_(context),
       fd_(std::move(fd)),
-      sink_(sink),
-      parser_(body_limit_bytes),
+      parser_(context.body_limit_bytes),
       on_finished_(std::move(on_finished)),
       last_heard_ns_(base::monotonic_ns()),
-      registration_(loop, *this) {}
+      registration_(context.loop, *this) {}
 
 void Connection::close() {
-  if (closing_) return;
-  closing_ = true;
+  if (closing()) return;
+  phase_ = Phase::kClosing;
   ::shutdown(fd_.get(), SHUT_RDWR);  // Wakes what is in flight.
+  if (finished()) on_finished_();
 }
 
 void Connection::receive() {
-  if (receiving_ || closing_ || peer_finished_ || input_.size() >= kInputLimit) return;
-  io_uring_prep_recv(loop_.prepare(registration_.source(), kReceiveTag), fd_.get(),
+  if (receiving_ || closing() || peer_finished_ || input_.size() >= kInputLimit) return;
+  io_uring_prep_recv(context_.loop.prepare(registration_.source(), kReceiveTag), fd_.get(),
                      received_.data(), received_.size(), 0);
   receiving_ = true;
 }
 
-void Connection::send_pending() {
-  if (sending_ || closing_ || pending_.empty()) return;
-  output_.swap(pending_);
-  pending_.clear();
-  sent_bytes_ = 0;
-  io_uring_prep_send(loop_.prepare(registration_.source(), kSendTag), fd_.get(), output_.data(),
-                     output_.size(), MSG_NOSIGNAL);
+void Connection::send_output() {
+  if (sending_ || closing()) return;
+  if (sent_bytes_ == output_.size()) {
+    sent_bytes_ = 0;
+    output_.clear();
+    output_.swap(pending_);
+  }
+  if (output_.empty()) return;
+  io_uring_prep_send(context_.loop.prepare(registration_.source(), kSendTag), fd_.get(),
+                     output_.data() + sent_bytes_, output_.size() - sent_bytes_, MSG_NOSIGNAL);
   sending_ = true;
 }
 
@@ -59,14 +66,19 @@ void Connection::on_completion(uint32_t tag, int32_t result, uint32_t) {
 void Connection::on_received(int32_t result) {
   receiving_ = false;
   if (result == -EINTR || result == -EAGAIN) return receive();
-  if (result == 0) {
-    peer_finished_ = true;  // It may still wait for its answer.
-    if (!awaiting_reply_ && !sending_) close();
-    return;
-  }
   if (result < 0) return close();
+  if (result == 0) {
+    peer_finished_ = true;  // It may still wait for answers.
+    return end_if_answered();
+  }
+  const auto size = static_cast<size_t>(result);
+  if (phase_ == Phase::kDraining) {
+    drained_bytes_ += size;
+    if (drained_bytes_ > kDrainLimit) return close();
+    return receive();
+  }
   last_heard_ns_ = base::monotonic_ns();
-  input_.append(received_.data(), static_cast<size_t>(result));
+  input_.append(received_.data(), size);
   serve();
   receive();
 }
@@ -74,37 +86,36 @@ void Connection::on_received(int32_t result) {
 void Connection::on_sent(int32_t result) {
   sending_ = false;
   if (result < 0 && result != -EINTR && result != -EAGAIN) return close();
-  if (result > 0) sent_bytes_ += static_cast<size_t>(result);
-  if (closing_) return;
-  if (sent_bytes_ < output_.size()) {
-    io_uring_prep_send(loop_.prepare(registration_.source(), kSendTag), fd_.get(),
-                       output_.data() + sent_bytes_, output_.size() - sent_bytes_, MSG_NOSIGNAL);
-    sending_ = true;
-    return;
+  if (result > 0) {
+    sent_bytes_ += static_cast<size_t>(result);
+    last_heard_ns_ = base::monotonic_ns();
   }
-  output_.clear();
-  if (!pending_.empty()) return send_pending();
-  if ((!keep_alive_ || peer_finished_) && !awaiting_reply_) close();
+  send_output();
+  serve();  // Requests may have waited for the client to take its answers.
+  receive();
+  end_if_answered();
 }
 
 void Connection::serve() {
-  if (serving_) return;
+  if (serving_ || phase_ != Phase::kServing) return;
   serving_ = true;
   serve_input();
   serving_ = false;
+  send_output();
 }
 
 void Connection::serve_input() {
-  while (!awaiting_reply_ && keep_alive_ && !closing_ && !input_.empty()) {
+  while (!awaiting_reply_ && keep_alive_ && !input_.empty() && pending_.size() < kOutputLimit) {
     switch (parser_.advance(input_)) {
       case ParseState::kNeedMore:
         return;
       case ParseState::kNeedContinue:
-        pending_ += format_response(100, {}, true);
-        return send_pending();
+        pending_ += format_response(100, {}, ConnectionUse::kKeptAlive, ResponseBody::kOmitted);
+        return;
       case ParseState::kBad:
         keep_alive_ = false;
-        return respond(400, encode_fault(parser_.error()));
+        response_body_ = ResponseBody::kSent;
+        return refuse(parser_.error(), 400);
       case ParseState::kComplete:
         dispatch(parser_.take());
     }
@@ -113,38 +124,55 @@ void Connection::serve_input() {
 
 void Connection::dispatch(HttpRequest request) {
   keep_alive_ = request.keep_alive;
+  // A client of HEAD waits for no body (RFC 9110 §9.3.2) and would take it for the next answer.
+  response_body_ = request.method == "HEAD" ? ResponseBody::kOmitted : ResponseBody::kSent;
   auto routed = route_request(request.method, request.target, request.body);
   if (const auto* const refusal = std::get_if<RequestRefusal>(&routed)) {
-    return respond(refusal->status, encode_fault(refusal->message));
+    return refuse(refusal->message, refusal->status);
   }
   awaiting_reply_ = true;
   // The client may be gone before the answer comes.
-  sink_.apply(std::move(std::get<monitor::Action>(routed)),
-              [weak = weak_from_this()](monitor::Reply reply) {
-                if (const auto self = weak.lock()) self->answer(std::move(reply));
-              });
+  context_.sink.apply(std::move(std::get<monitor::Action>(routed)),
+                      [weak = weak_from_this()](monitor::Reply reply) {
+                        if (const auto self = weak.lock()) self->answer(std::move(reply));
+                      });
+}
+
+void Connection::refuse(const std::string& message, unsigned status) {
+  // Only what never became an Action: the monitor logs what it refuses itself.
+  LOG_GUEST(context_.refusal_log, "API: {}: {}", status, printable(message));
+  respond(status, encode_fault(message));
 }
 
 void Connection::answer(monitor::Reply reply) {
   awaiting_reply_ = false;
-  if (closing_) {
-    if (finished()) on_finished_();  // Closed while only the answer was outstanding.
-    return;
-  }
+  if (closing()) return;
   if (!reply) {
     respond(400, encode_fault(reply.error().message()));
   } else {
     const std::string body = encode_reply(*reply);
     respond(body.empty() ? 204 : 200, body);
   }
+  if (serving_) return;  // It came at once: serve_input() goes on.
+  send_output();
   serve();
   receive();
 }
 
 void Connection::respond(unsigned status, std::string_view body) {
-  pending_ += format_response(status, body, keep_alive_);
-  if (pending_.size() > kOutputLimit) return close();
-  send_pending();
+  pending_ += format_response(status, body,
+                              keep_alive_ ? ConnectionUse::kKeptAlive : ConnectionUse::kClosed,
+                              response_body_);
+}
+
+void Connection::end_if_answered() {
+  if (closing() || awaiting_reply_ || sending_) return;
+  if (peer_finished_) return close();
+  if (keep_alive_ || phase_ == Phase::kDraining) return;
+  phase_ = Phase::kDraining;
+  input_.clear();
+  ::shutdown(fd_.get(), SHUT_WR);
+  receive();
 }
 
 }  // namespace mote::api_server

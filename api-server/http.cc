@@ -74,17 +74,18 @@ HttpRequest HttpParser::take() {
   return request;
 }
 
-std::string format_response(unsigned status, std::string_view body, bool keep_alive) {
+std::string format_response(unsigned status, std::string_view body, ConnectionUse use,
+                            ResponseBody body_use) {
   if (status == 100) return "HTTP/1.1 100 Continue\r\n\r\n";
   const auto reason = http::obsolete_reason(static_cast<http::status>(status));
   // Clients of the reference know its server by this name.
   std::string text = fmt::format("HTTP/1.1 {} {}\r\nServer: Firecracker API\r\nConnection: {}\r\n",
                                  status, std::string_view(reason.data(), reason.size()),
-                                 keep_alive ? "keep-alive" : "close");
-  if (status != 204) {
-    text += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n", body.size());
-  }
-  return text + "\r\n" + std::string(body);
+                                 use == ConnectionUse::kKeptAlive ? "keep-alive" : "close");
+  if (status == 204) return text + "\r\n";
+  text += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.size());
+  if (body_use == ResponseBody::kSent) text += body;
+  return text;
 }
 
 }  // namespace mote::api_server

@@ -48,7 +48,13 @@ class HttpParser final {
   std::string error_;
 };
 
-/// A response head and body. `body` is empty for 204 and 100.
-[[nodiscard]] std::string format_response(unsigned status, std::string_view body, bool keep_alive);
+/// What the server does with the connection after a response.
+enum class ConnectionUse : uint8_t { kKeptAlive, kClosed };
+/// An omitted body still has its length in the head, as the answer to HEAD must be.
+enum class ResponseBody : uint8_t { kSent, kOmitted };
+
+/// A response's head and body; 204 and 100 have no body at all.
+[[nodiscard]] std::string format_response(unsigned status, std::string_view body, ConnectionUse use,
+                                          ResponseBody body_use);
 
 }  // namespace mote::api_server

@@ -78,12 +78,62 @@ TEST(HttpParser, BoundsBodyAndHead) {
   EXPECT_EQ(line.advance(input), ParseState::kBad);
 }
 
+TEST(HttpParser, TakesAHeadAndABodyOfExactlyTheLimit) {
+  HttpParser parser(kBodyLimit);
+  std::string input = "PUT / HTTP/1.1\r\nContent-Length: 100\r\nX: ";
+  input += std::string(HttpParser::kHeaderLimitBytes - input.size() - 4, 'x') + "\r\n\r\n";
+  input += std::string(kBodyLimit, 'b');
+  ASSERT_EQ(parser.advance(input), ParseState::kComplete) << parser.error();
+  EXPECT_EQ(parser.take().body.size(), kBodyLimit);
+}
+
+TEST(HttpParser, BoundsChunkedBodiesAsWell) {
+  HttpParser one(kBodyLimit);
+  std::string input = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n";
+  EXPECT_EQ(one.advance(input), ParseState::kBad);
+  // Many small chunks come to the same.
+  HttpParser many(kBodyLimit);
+  input = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  ParseState state = many.advance(input);
+  for (int i = 0; i < 101 && state == ParseState::kNeedMore; ++i) {
+    state = feed(many, input, "1\r\nx\r\n");
+  }
+  EXPECT_EQ(state, ParseState::kBad);
+}
+
+TEST(HttpParser, ClosesAfterHttp10UnlessAskedNotTo) {
+  HttpParser parser(kBodyLimit);
+  std::string input = "GET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+  ASSERT_EQ(parser.advance(input), ParseState::kComplete);
+  EXPECT_FALSE(parser.take().keep_alive);
+  ASSERT_EQ(parser.advance(input), ParseState::kComplete);
+  EXPECT_TRUE(parser.take().keep_alive);
+}
+
+TEST(HttpParser, TakesARequestByteByByteAfterAnother) {
+  const std::string text =
+      "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+  HttpParser parser(kBodyLimit);
+  std::string input;
+  for (int round = 0; round < 3; ++round) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      const ParseState state = feed(parser, input, text.substr(i, 1));
+      ASSERT_EQ(state, i + 1 == text.size() ? ParseState::kComplete : ParseState::kNeedMore) << i;
+    }
+    EXPECT_EQ(parser.take().body, "ab");
+  }
+}
+
 TEST(HttpParser, RefusesGarbage) {
   for (const std::string_view text :
        {"\r\n\r\n\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "G\x01T / HTTP/1.1\r\n\r\n",
         "PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         "PUT / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
         "PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        // Who reads the one and who reads the other would see different requests.
+        "PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n", "GET / HTTP/1.1\r\n folded: x\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello"}) {
     HttpParser parser(kBodyLimit);
     std::string input(text);
@@ -93,11 +143,19 @@ TEST(HttpParser, RefusesGarbage) {
 }
 
 TEST(FormatResponse, SaysWhatTheReferenceSays) {
-  EXPECT_EQ(format_response(204, {}, true),
+  EXPECT_EQ(format_response(204, {}, ConnectionUse::kKeptAlive, ResponseBody::kSent),
             "HTTP/1.1 204 No Content\r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n");
-  const std::string fault = format_response(400, "{}", false);
-  EXPECT_NE(fault.find("Connection: close\r\n"), std::string::npos);
-  EXPECT_TRUE(fault.ends_with("Content-Length: 2\r\n\r\n{}"));
+  EXPECT_EQ(format_response(400, "{}", ConnectionUse::kClosed, ResponseBody::kSent),
+            "HTTP/1.1 400 Bad Request\r\nServer: Firecracker API\r\nConnection: close\r\n"
+            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+  EXPECT_EQ(format_response(100, {}, ConnectionUse::kKeptAlive, ResponseBody::kSent),
+            "HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+TEST(FormatResponse, TellsTheLengthOfABodyItOmits) {
+  const std::string head =
+      format_response(200, "{\"a\":1}", ConnectionUse::kKeptAlive, ResponseBody::kOmitted);
+  EXPECT_TRUE(head.ends_with("Content-Length: 7\r\n\r\n")) << head;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "api-server/json_codec.h"
+#include "api-server/printable.h"
 
 namespace mote::api_server {
 namespace {
@@ -122,17 +123,60 @@ std::optional<std::string_view> match(std::string_view pattern, std::string_view
   return id;
 }
 
+/// The path of "/vm?x" or of "http://host/vm" (RFC 9112 §3.2). Like the reference, it does not care
+/// for further slashes in front or at the end.
+std::string_view path_of(std::string_view target) {
+  constexpr std::string_view kScheme = "http://";
+  if (target.starts_with(kScheme)) {
+    const size_t slash = target.find('/', kScheme.size());
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
+  std::string_view path = target.substr(0, target.find('?'));
+  while (path.starts_with("//")) path.remove_prefix(1);
+  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  return path;
+}
+
 std::string_view first_segment(std::string_view path) {
   path.remove_prefix(path.starts_with('/') ? 1 : 0);
   return path.substr(0, path.find('/'));
+}
+
+/// "/drives" for "/drives/{id}".
+bool lacks_its_id(std::string_view path) {
+  return std::ranges::any_of(kRoutes, [&](const Route& route) {
+    const size_t id = route.info.path.find("/{id}");
+    return id != std::string_view::npos && path == route.info.path.substr(0, id);
+  });
 }
 
 RequestRefusal refuse_path(std::string_view method, std::string_view path, bool path_is_known) {
   if (const std::string_view reason = absent_by_design(first_segment(path)); !reason.empty()) {
     return {400, std::string(reason)};
   }
-  return {path_is_known ? 400U : 404U,
-          fmt::format("Invalid request method and/or path: {} {}.", method, path)};
+  if (lacks_its_id(path)) {
+    return {400, fmt::format("The id is missing in the path: {0} {1}/{{id}}.", method, path)};
+  }
+  return {path_is_known ? 400U : 404U, fmt::format("Invalid request method and/or path: {} {}.",
+                                                   printable(method), printable(path))};
+}
+
+std::variant<Action, RequestRefusal> decode_request(const Route& route, std::string_view id,
+                                                    std::string_view body) {
+  const RouteInfo& info = route.info;
+  if (info.body_fields.empty() != body.empty()) {
+    return RequestRefusal{400, fmt::format("{} {} {} a body.", info.method, info.path,
+                                           body.empty() ? "needs" : "takes no")};
+  }
+  boost::json::value document;
+  if (!body.empty()) {
+    auto parsed = parse_json(body);
+    if (!parsed) return RequestRefusal{400, parsed.error().message()};
+    document = std::move(*parsed);
+  }
+  auto action = route.decode(id, document);
+  if (!action) return RequestRefusal{400, action.error().message()};
+  return std::move(*action);
 }
 
 }  // namespace
@@ -155,24 +199,13 @@ std::string_view absent_by_design(std::string_view first_segment) {
 
 std::variant<Action, RequestRefusal> route_request(std::string_view method, std::string_view target,
                                                    std::string_view body) {
-  const std::string_view path = target.substr(0, target.find('?'));
+  const std::string_view path = path_of(target);
   bool path_is_known = false;
   for (const Route& route : kRoutes) {
     const auto id = match(route.info.path, path);
     if (!id) continue;
+    if (route.info.method == method) return decode_request(route, *id, body);
     path_is_known = true;
-    if (route.info.method != method) continue;
-    boost::json::value document;
-    if (route.info.body_fields.empty()) {
-      if (!body.empty()) return RequestRefusal{400, "The request must not have a body."};
-    } else {
-      auto parsed = parse_json(body);
-      if (!parsed) return RequestRefusal{400, parsed.error().message()};
-      document = std::move(*parsed);
-    }
-    auto action = route.decode(*id, document);
-    if (!action) return RequestRefusal{400, action.error().message()};
-    return std::move(*action);
   }
   return refuse_path(method, path, path_is_known);
 }

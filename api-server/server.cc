@@ -1,6 +1,7 @@
 #include "api-server/server.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int kBacklog = 128;
 constexpr uint64_t kRetryNs = 100'000'000;
+constexpr uint32_t kAcceptTag = 0;
 
 base::Result<base::UniqueFd> listen_on(const std::string& path) {
   const std::string what = "--api-sock: " + path;
@@ -50,46 +52,84 @@ Server::Server(io::EventLoop& loop, std::string path, base::UniqueFd listener,
     : loop_(loop),
       path_(std::move(path)),
       listener_(std::move(listener)),
-      sink_(sink),
-      options_(options),
+      socket_file_(identify(path_)),
+      context_{loop, sink, options.body_limit_bytes, {}},
       registration_(loop, *this),
-      retry_(loop, [this] { arm_accept(); }) {
-  arm_accept();
+      retry_(loop, [this] { accept_next(); }) {
+  accept_next();
+}
+
+std::optional<Server::FileIdentity> Server::identify(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
+  return FileIdentity{status.st_dev, status.st_ino};
 }
 
 Server::~Server() {
+  ending_ = true;
+  loop_.cancel(registration_.source(), kAcceptTag);
+  loop_.submit();  // The last answers may not be on their way yet.
+  for (const auto& connection : connections_) connection->close();
+  const auto in_flight = [](const auto& connection) { return !connection->finished(); };
+  while (std::ranges::any_of(connections_, in_flight)) {
+    if (!loop_.run_once(true)) break;
+  }
   loop_.forget(*this);
-  ::unlink(path_.c_str());
+  remove_socket_file();
 }
 
-void Server::arm_accept() {
-  io_uring_prep_accept(loop_.prepare(registration_.source(), 0), listener_.get(), nullptr, nullptr,
-                       SOCK_CLOEXEC);
+void Server::remove_socket_file() const {
+  // Somebody may have put another file there since.
+  if (socket_file_ && identify(path_) == socket_file_) ::unlink(path_.c_str());
+}
+
+void Server::accept_next() {
+  if (ending_) return;
+  push_out_one_too_many();
+  if (open_connections() > kMaxConnections) return retry_.arm(kRetryNs);
+  io_uring_prep_accept(loop_.prepare(registration_.source(), kAcceptTag), listener_.get(), nullptr,
+                       nullptr, SOCK_CLOEXEC);
 }
 
 void Server::on_completion(uint32_t, int32_t result, uint32_t) {
   if (result >= 0) {
-    add_connection(base::UniqueFd(result));
-    return arm_accept();
+    base::UniqueFd fd(result);
+    if (ending_) return;
+    add_connection(std::move(fd));
+    return accept_next();
   }
-  if (result == -ECANCELED) return;
+  if (ending_) return;
+  if (result == -EINTR || result == -ECONNABORTED) return accept_next();
   LOG_WARNING("API: accepting a client failed: {}", std::strerror(-result));
   retry_.arm(kRetryNs);
 }
 
 void Server::add_connection(base::UniqueFd fd) {
-  if (connections_.size() >= kMaxConnections) {
-    const auto oldest = std::ranges::min_element(connections_, {}, [](const auto& connection) {
-      return connection->idle() ? connection->last_heard_ns() : UINT64_MAX;
-    });
-    (*oldest)->close();
-  }
   auto on_finished = [this] {
     if (!std::exchange(turn_end_asked_, true)) loop_.defer(*this);
   };
-  connections_.push_back(std::make_shared<Connection>(
-      loop_, std::move(fd), sink_, options_.body_limit_bytes, std::move(on_finished)));
+  connections_.push_back(
+      std::make_shared<Connection>(context_, std::move(fd), std::move(on_finished)));
   connections_.back()->start();
+}
+
+size_t Server::open_connections() const {
+  return static_cast<size_t>(std::ranges::count_if(
+      connections_, [](const auto& connection) { return !connection->closing(); }));
+}
+
+void Server::push_out_one_too_many() {
+  if (open_connections() <= kMaxConnections) return;
+  Connection* silent = nullptr;
+  // The last one has only just come.
+  for (size_t i = 0; i + 1 < connections_.size(); ++i) {
+    Connection& connection = *connections_[i];
+    if (connection.closing() || connection.awaits_reply()) continue;
+    if (silent == nullptr || connection.last_heard_ns() < silent->last_heard_ns()) {
+      silent = &connection;
+    }
+  }
+  if (silent != nullptr) silent->close();
 }
 
 void Server::on_turn_end() {
