@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -94,17 +95,30 @@ class BlockDeviceTest : public ::testing::Test {
     return memory_.load_once<uint8_t>(kStatus.offset(0x1000 + slot)).value();
   }
   void kick(uint16_t queue = 0) { ::eventfd_write(transport_->kick_fd(queue), 1); }
-  /// Runs turns of the loop up to the one that sees the next kick.
+  /// Runs the loop until the kicks are seen that come with an activation, one a queue; some may
+  /// have been seen already. For a device that was activated once.
+  void take_first_kicks() {
+    while (device_->metrics().queue_event_count < rings_.size()) ASSERT_TRUE(loop_->run_once(true));
+  }
+  /// Runs turns of the loop up to the one that sees the next kick, which none may have seen yet.
   void take_kick() {
     const uint64_t before = device_->metrics().queue_event_count;
     while (device_->metrics().queue_event_count == before) ASSERT_TRUE(loop_->run_once(true));
   }
-  bool run_until_used(uint16_t count, uint16_t queue = 0, uint64_t limit_ms = 5000) {
+  bool run_until(const std::function<bool()>& reached, uint64_t limit_ms = 20'000) {
     const uint64_t end = base::monotonic_ns() + limit_ms * 1'000'000;
-    while (rings_[queue]->used_index() != count && base::monotonic_ns() < end) {
+    while (!reached() && base::monotonic_ns() < end) {
       if (!loop_->run_once(false)) return false;
     }
-    return rings_[queue]->used_index() == count;
+    return reached();
+  }
+  bool run_until_used(uint16_t count, uint16_t queue = 0, uint64_t limit_ms = 20'000) {
+    return run_until([&] { return rings_[queue]->used_index() == count; }, limit_ms);
+  }
+  bool run_until_needs_reset() {
+    RegisterDriver driver(*transport_);
+    return run_until(
+        [&] { return (driver.read(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET) != 0; });
   }
   /// One request from kick to status.
   uint8_t request(uint32_t type, uint64_t sector, std::vector<Buffer> data) {

@@ -76,7 +76,7 @@ class LoadDriver final {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (ring_.used_index() != ring_.seen_used()) return true;
     pollfd interrupt{transport_.interrupt_fd(), POLLIN, 0};
-    if (::poll(&interrupt, 1, 10'000) != 1) return false;
+    if (::poll(&interrupt, 1, 30'000) != 1) return false;
     uint64_t count = 0;
     return ::eventfd_read(interrupt.fd, &count) == 0;
   }
@@ -113,7 +113,6 @@ INSTANTIATE_TEST_SUITE_P(EventIdx, BlockLoadTest, ::testing::Bool(),
 
 TEST_F(BlockDeviceTest, ResetsWhileADriverIsAtFullSpeed) {
   create(2);
-  uint64_t reads = 0;
   for (int round = 0; round < 10; ++round) {
     bring_up();
     add(VIRTIO_BLK_T_IN, 1, {{kData, 512, true}}, 1);
@@ -121,21 +120,23 @@ TEST_F(BlockDeviceTest, ResetsWhileADriverIsAtFullSpeed) {
     std::atomic<bool> was_reset = false;
     run_beside_loop(*loop_, [&] {
       std::thread resetter([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1 + round));
+        const int wanted = 10 * (round + 1);  // In full flight, each time at another point.
+        while (ring.used_index() < wanted) std::this_thread::yield();
         RegisterDriver(*transport_).reset();
         was_reset = true;
       });
       // The same request over and over, with the ring kept full.
       for (uint16_t issued = 1; !was_reset;) {
-        if (static_cast<uint16_t>(issued - ring.used_index()) == ring.layout().size) continue;
+        if (static_cast<uint16_t>(issued - ring.used_index()) == ring.layout().size) {
+          std::this_thread::yield();
+          continue;
+        }
         ring.make_available(0);
         ++issued;
         if (ring.needs_kick(false)) kick(1);
       }
       resetter.join();
     });
-    EXPECT_GT(device_->metrics().read_count, reads) << "it was at work when the reset came";
-    reads = device_->metrics().read_count;
     const uint16_t used = ring.used_index();
     ASSERT_TRUE(loop_->run_once(false));
     EXPECT_EQ(ring.used_index(), used) << "a device that was reset leaves the ring alone";

@@ -126,14 +126,9 @@ TEST_F(BlockDeviceTest, BrokenChainsNeedAResetAndSurviveIt) {
   rings_[0]->write_descriptor(0, {kData.value, 512, VIRTQ_DESC_F_NEXT, 0});
   rings_[0]->make_available(0);
   kick();
-  RegisterDriver driver(*transport_);
-  for (int i = 0; i < 1000 && (driver.read(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET) == 0;
-       ++i) {
-    ASSERT_TRUE(loop_->run_once(false));
-  }
-  EXPECT_TRUE(driver.read(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
-  run_beside_loop(*loop_, [&] { driver.reset(); });
-  EXPECT_EQ(driver.read(VIRTIO_MMIO_STATUS), 0U);
+  EXPECT_TRUE(run_until_needs_reset());
+  reset();
+  EXPECT_EQ(RegisterDriver(*transport_).read(VIRTIO_MMIO_STATUS), 0U);
 }
 
 TEST_F(BlockDeviceTest, RequestsWithoutHeaderOrStatusNeedAReset) {
@@ -142,12 +137,7 @@ TEST_F(BlockDeviceTest, RequestsWithoutHeaderOrStatusNeedAReset) {
     bring_up();
     rings_[0]->add_chain({only});
     kick();
-    RegisterDriver driver(*transport_);
-    for (int i = 0;
-         i < 1000 && (driver.read(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET) == 0; ++i) {
-      ASSERT_TRUE(loop_->run_once(false));
-    }
-    EXPECT_TRUE(driver.read(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
+    EXPECT_TRUE(run_until_needs_reset());
     EXPECT_EQ(rings_[0]->used_index(), 0);
     reset();
   }
@@ -173,7 +163,7 @@ TEST_F(BlockDeviceTest, ResetUnderLoadWaitsForWhatIsInFlight) {
 
 TEST_F(BlockDeviceTest, ShutDownIsDoneAfterTheLastCompletion) {
   start();
-  take_kick();  // The one of the activation.
+  take_first_kicks();
   for (uint64_t i = 0; i < 4; ++i) add(VIRTIO_BLK_T_IN, i, {{kData, 512, true}}, 0, i);
   kick();
   take_kick();
@@ -201,15 +191,15 @@ TEST_F(BlockDeviceTest, PatchOfTheRateLimiterWakesWhatWaits) {
   start();
   for (uint64_t i = 0; i < 8; ++i) add(VIRTIO_BLK_T_IN, i, {{kData, 512, true}}, 0, i);
   kick();
+  ASSERT_TRUE(run_until_used(1));
   EXPECT_FALSE(run_until_used(2, 0, 50));
-  EXPECT_EQ(rings_[0]->used_index(), 1);
   device_->update_rate_limiter({.bandwidth = TokenBucketConfig{0, {}, 0}, .ops = {}});
   EXPECT_TRUE(run_until_used(8));
 }
 
 TEST_F(BlockDeviceTest, PatchUnderLoadLetsRequestsFinishOnTheOldFile) {
   start();
-  take_kick();  // The one of the activation.
+  take_first_kicks();
   make_file(path_ + ".2", 512);
   add(VIRTIO_BLK_T_IN, 5, {{kData, 512, true}}, 0, 0);
   kick();
