@@ -46,7 +46,7 @@ class NetworkTest : public GuestTest {
 
 TEST_F(NetworkTest, AnswersPingAndUdpEchoOfAllSizes) {
   ASSERT_NO_FATAL_FAILURE(boot());
-  for (const size_t size : {0, 1, 56, 57, 512, 1400, 1472}) {
+  for (const size_t size : {0U, 1U, 56U, 57U, 512U, 1400U, 1472U}) {
     EXPECT_TRUE(ping(size)) << size;
     EXPECT_TRUE(echo_by_udp(std::string(size, static_cast<char>('a' + size % 26)))) << size;
   }
