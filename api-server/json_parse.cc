@@ -1,6 +1,8 @@
 // JSON text to a value, more strictly than the library: bounded depth, and no key twice in one
 // object, where one of the two would silently win.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
@@ -123,7 +125,7 @@ base::Result<json::value> parse(std::string_view text) {
   if (!error && used < text.size()) error = json::error::extra_data;
   if (error) {
     return base::fail(base::ErrorCode::kInvalidArgument,
-                      "the body is not valid JSON: " + error.message());
+                      fmt::format("not valid JSON at byte {}: {}", used, error.message()));
   }
   return parser.handler().release();
 }
@@ -135,7 +137,7 @@ base::Result<json::value> parse_json(std::string_view text) {
     return parse(text);
   } catch (const std::exception& exception) {  // Out of memory, or a limit of the library.
     return base::fail(base::ErrorCode::kInvalidArgument,
-                      std::string("the body cannot be read as JSON: ") + exception.what());
+                      std::string("cannot be read as JSON: ") + exception.what());
   }
 }
 

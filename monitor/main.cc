@@ -70,7 +70,7 @@ base::Result<std::string> read_text_file(const std::string& path) {
   constexpr size_t kLimit = 1024 * 1024;
   constexpr size_t kStep = 16 * 1024;
   const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) return base::fail_errno(errno, "--config-file: cannot open " + path);
+  if (!fd.valid()) return base::fail_errno(errno, "cannot open " + path);
   std::string text;
   while (text.size() <= kLimit) {
     const size_t before = text.size();
@@ -78,17 +78,16 @@ base::Result<std::string> read_text_file(const std::string& path) {
     const ssize_t got = ::read(fd.get(), text.data() + before, kStep);
     text.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
     if (got == 0) return text;
-    if (got < 0 && errno != EINTR)
-      return base::fail_errno(errno, "--config-file: cannot read " + path);
+    if (got < 0 && errno != EINTR) return base::fail_errno(errno, "cannot read " + path);
   }
-  return base::fail(base::ErrorCode::kInvalidArgument,
-                    "--config-file: " + path + " is larger than 1 MiB");
+  return base::fail(base::ErrorCode::kInvalidArgument, path + " is larger than 1 MiB");
 }
 
 /// Configures from the file and starts the VM.
 base::Result<> apply_config_file(const std::string& path, Controller& controller) {
-  MOTE_TRY(const auto text, read_text_file(path));
-  MOTE_TRY(auto actions, api_server::decode_config_file(text));
+  const auto text = read_text_file(path);
+  if (!text) return base::with_context(text.error(), "--config-file");
+  MOTE_TRY(auto actions, api_server::decode_config_file(*text, read_text_file));
   for (Action& action : actions) MOTE_TRY_VOID(apply_now(controller, std::move(action)));
   return apply_now(controller, InstanceStart{});
 }
