@@ -203,6 +203,7 @@ TEST_F(NetDeviceTest, LeavesPacketsInTheTapUntilThereAreBuffers) {
   EXPECT_LT(driver_->run_for(100), 10U) << "the loop must not spin";
   EXPECT_GE(driver_->device().metrics().no_rx_avail_buffer, 1U);
   driver_->post_buffers(3, 1526);
+  EXPECT_TRUE(driver_->receive_ring().needs_kick(true));
   driver_->kick(0);
   for (uint32_t i = 0; i < 3; ++i) {
     const auto received = await_received();
@@ -218,6 +219,25 @@ TEST_F(NetDeviceTest, LeavesPacketsInTheTapUntilThereAreBuffers) {
     const auto received = await_received();
     ASSERT_TRUE(received) << i;
     EXPECT_EQ(received->frame, make_frame(i, 100));
+  }
+}
+
+TEST_F(NetDeviceTest, AsksForAKickWheneverAQueueRanEmpty) {
+  for (const bool event_idx : {true, false}) {
+    start(event_idx ? 0 : VIRTIO_F_EVENT_IDX);
+    for (uint32_t i = 0; i < 5; ++i) {
+      driver_->run_for(5);
+      driver_->add_packet(make_frame(i, 100));
+      EXPECT_TRUE(driver_->transmit_ring().needs_kick(event_idx)) << i;
+      driver_->kick(1);
+      ASSERT_TRUE(await_sent());
+      driver_->post_buffers(1, 1526);
+      EXPECT_TRUE(driver_->receive_ring().needs_kick(event_idx)) << i;
+      driver_->kick(0);
+      ASSERT_TRUE(host_->send(make_frame(i, 100)));
+      ASSERT_TRUE(await_received());
+    }
+    driver_.reset();
   }
 }
 

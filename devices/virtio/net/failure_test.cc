@@ -312,6 +312,24 @@ TEST_F(HostileDriverTest, PacketsTooLongForTheBuffersAreDroppedWhole) {
   }
 }
 
+TEST_F(HostileDriverTest, HalfAQueuePairNeedsAReset) {
+  open();
+  EXPECT_FALSE(driver_->start(0, 1));
+  EXPECT_EQ(driver_->device().metrics().activate_fails, 1U);
+  expect_reset_heals();
+}
+
+TEST_F(HostileDriverTest, PairsThatWereNeverSetUpAreNotSwitchedOn) {
+  open(3);
+  ASSERT_TRUE(driver_->start(0, 3)) << "one pair and a half, and no control queue";
+  driver_->kick(2);
+  driver_->kick(3);
+  driver_->kick(6);
+  driver_->add_packet(make_frame(3, 100));
+  driver_->kick(1);
+  EXPECT_TRUE(await_sent());
+}
+
 TEST_F(HostileDriverTest, AControlQueueWithoutRoomForTheAnswerNeedsAReset) {
   start(0, 2);
   driver_->control_ring().add_chain({{driver_->packet_address(0), 4, false}});

@@ -2,6 +2,7 @@
 
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -55,13 +56,13 @@ void NetDriver::lay_out_rings() {
   next_buffer_.assign(rings_.size() / 2, 0);
 }
 
-bool NetDriver::start(uint64_t without) {
+bool NetDriver::start(uint64_t without, size_t queue_limit) {
   lay_out_rings();
   bool agreed = false;
   run_beside_loop(*loop_, [&] {
     RegisterDriver driver(*transport_);
     agreed = driver.negotiate(driver.device_features() & ~without);
-    for (size_t i = 0; i < rings_.size(); ++i)
+    for (size_t i = 0; i < std::min(queue_limit, rings_.size()); ++i)
       driver.set_queue(static_cast<uint32_t>(i), rings_[i]->layout());
     driver.drive_ok();
   });

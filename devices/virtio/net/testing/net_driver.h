@@ -31,8 +31,9 @@ class NetDriver final {
   NetDriver(const NetDriver&) = delete;
   NetDriver& operator=(const NetDriver&) = delete;
 
-  /// Negotiates what is offered but for `without`, sets up all queues and goes to DRIVER_OK.
-  [[nodiscard]] bool start(uint64_t without = 0);
+  /// Negotiates what is offered but for `without`, sets up all queues (the first ones, where there
+  /// is a limit) and goes to DRIVER_OK.
+  [[nodiscard]] bool start(uint64_t without = 0, size_t queue_limit = SIZE_MAX);
   void reset();
   [[nodiscard]] bool needs_reset();
 
