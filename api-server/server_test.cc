@@ -1,100 +1,18 @@
-// The API socket with real clients, against an ActionSink of the test's own.
+// The API socket with real clients, against a monitor of the test's own.
 
 #include "api-server/server.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <cstring>
-#include <filesystem>
 #include <random>
 
-#include "base/clock.h"
+#include "api-server/testing/server_fixture.h"
 
 namespace mote::api_server {
 namespace {
 
+using testing::ServerTest;
 using namespace monitor;
-
-struct FakeSink final : ActionSink {
-  std::vector<ReplyCallback> held;
-  bool hold_pauses = false;
-  int applied = 0;
-  void apply(Action action, ReplyCallback reply) override {
-    ++applied;
-    if (hold_pauses && std::holds_alternative<PauseVm>(action))
-      return held.push_back(std::move(reply));
-    if (std::holds_alternative<GetVersion>(action)) return reply(VersionInfo{"1.14.2", "0"});
-    if (std::holds_alternative<PutMetrics>(action)) {
-      return reply(base::fail(base::ErrorCode::kIo, "metrics_path: told to fail"));
-    }
-    reply(NoContent{});
-  }
-};
-
-class ServerTest : public testing::Test {
- protected:
-  void SetUp() override {
-    path_ = testing::TempDir() + "mote_api_" + std::to_string(::getpid());
-    std::filesystem::remove(path_);
-    loop_ = io::EventLoop::create(64).value();
-    server_ = Server::create(*loop_, path_, sink_, {}).value();
-  }
-  base::UniqueFd connect() {
-    base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path_.data(), path_.size());
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0)
-        << std::strerror(errno);
-    return fd;
-  }
-  void spin(int turns = 20) {
-    for (int i = 0; i < turns; ++i) ASSERT_TRUE(loop_->run_once(false));
-  }
-  /// Sends all of `text`, running the loop while the socket is full.
-  void send_all(const base::UniqueFd& fd, std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t sent = ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL);
-      if (sent > 0) text.remove_prefix(static_cast<size_t>(sent));
-      if (sent < 0 && errno != EAGAIN) return;
-      spin(2);
-    }
-  }
-  /// What comes until `want` bytes are there, the peer closes, or nothing moves for long.
-  std::string receive(const base::UniqueFd& fd, std::string_view until, uint64_t limit_ms = 2000) {
-    std::string text;
-    const uint64_t end = base::monotonic_ns() + limit_ms * 1'000'000;
-    while (text.find(until) == std::string::npos && base::monotonic_ns() < end) {
-      spin(1);
-      char buffer[4096];
-      const ssize_t got = ::recv(fd.get(), buffer, sizeof(buffer), 0);
-      if (got > 0) text.append(buffer, static_cast<size_t>(got));
-      if (got == 0 || (got < 0 && errno != EAGAIN)) break;
-    }
-    return text;
-  }
-  static std::string put(std::string_view path, std::string_view body) {
-    return "PUT " + std::string(path) +
-           " HTTP/1.1\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
-           std::string(body);
-  }
-  static size_t open_descriptors() {
-    size_t count = 0;
-    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
-      ++count;
-    return count;
-  }
-
-  static constexpr std::string_view kGetVersion = "GET /version HTTP/1.1\r\n\r\n";
-  std::string path_;
-  FakeSink sink_;
-  std::unique_ptr<io::EventLoop> loop_;
-  std::unique_ptr<Server> server_;
-};
 
 TEST_F(ServerTest, AnswersReadsChangesAndFaults) {
   const auto client = connect();
@@ -133,23 +51,21 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrderHoweverMany) {
       got.erase(0, at + 12);
     }
   }
-  EXPECT_EQ(sink_.applied, kRequests);
+  EXPECT_EQ(monitor_.applied, kRequests);
 }
 
 TEST_F(ServerTest, AnAnswerMayComeLateAndFindItsClientGone) {
-  sink_.hold_pauses = true;
-  const std::string pause =
-      "PATCH /vm HTTP/1.1\r\nContent-Length: 18\r\n\r\n{\"state\":\"Paused\"}";
+  monitor_.hold_pauses = true;
   const auto patient = connect();
-  send_all(patient, pause);
+  send_all(patient, kPause);
   {
     const auto hasty = connect();
-    send_all(hasty, pause);
+    send_all(hasty, kPause);
     spin();
   }
   spin();
-  ASSERT_EQ(sink_.held.size(), 2U);
-  for (auto& reply : sink_.held) reply(NoContent{});
+  ASSERT_EQ(monitor_.held.size(), 2U);
+  for (auto& reply : monitor_.held) reply(NoContent{});
   EXPECT_NE(receive(patient, "\r\n\r\n").find("204"), std::string::npos);
   const auto other = connect();
   send_all(other, kGetVersion);
@@ -204,30 +120,89 @@ TEST_F(ServerTest, TheLongestSilentClientMakesRoom) {
   EXPECT_EQ(::recv(clients.front().get(), &byte, 1, 0), 0) << "the first one was closed";
 }
 
-TEST_F(ServerTest, AClientThatNeverReadsIsDropped) {
-  const auto client = connect();
-  const std::string request = std::string(kGetVersion);
-  bool closed = false;
-  for (int i = 0; i < 200000 && !closed; ++i) {
-    const ssize_t sent = ::send(client.get(), request.data(), request.size(), MSG_NOSIGNAL);
-    closed = sent < 0 && errno != EAGAIN;
-    spin(1);
-    if (sent < 0 && errno == EAGAIN)
-      break;  // Back-pressure: the server stopped reading, which is as good.
+TEST_F(ServerTest, ClientsThatWaitForTheMonitorAreNotPushedOut) {
+  monitor_.hold_pauses = true;
+  std::vector<base::UniqueFd> busy;
+  for (size_t i = 0; i < Server::kMaxConnections; ++i) {
+    busy.push_back(connect());
+    send_all(busy.back(), kPause);
   }
-  const auto other = connect();
-  send_all(other, kGetVersion);
-  EXPECT_NE(receive(other, "}").find("200"), std::string::npos);
+  spin();
+  ASSERT_EQ(monitor_.held.size(), Server::kMaxConnections);
+  // One more is accepted and asked nothing of; the next ones wait in the backlog.
+  std::vector<base::UniqueFd> late;
+  for (int i = 0; i < 3; ++i) {
+    late.push_back(connect());
+    send_all(late.back(), kPause);
+  }
+  spin();
+  for (const auto& client : busy) EXPECT_TRUE(is_quiet(client));
+  for (const auto& client : late) EXPECT_TRUE(is_quiet(client));
+  EXPECT_LE(monitor_.held.size(), Server::kMaxConnections + 1);
+  monitor_.hold_pauses = false;
+  for (auto& reply : std::exchange(monitor_.held, {})) reply(NoContent{});
+  for (const auto& client : busy) {
+    EXPECT_NE(receive(client, "\r\n\r\n").find("204"), std::string::npos);
+  }
+  for (const auto& client : late) {
+    EXPECT_NE(receive(client, "\r\n\r\n").find("204"), std::string::npos);
+  }
+}
+
+TEST_F(ServerTest, MayEndWhateverItsClientsAreDoing) {
+  monitor_.hold_pauses = true;
+  const auto idle = connect();
+  const auto waiting = connect();
+  send_all(waiting, kPause);
+  const auto stalled = connect();
+  send_all(stalled, "PUT /vm HTTP/1.1\r\nContent-Length: 40000\r\n\r\n{");
+  const auto draining = connect();
+  send_all(draining, "GET /version HTTP/1.1\r\nConnection: close\r\n\r\n");
+  const auto deaf = connect();
+  for (int i = 0; i < 20000; ++i) {
+    if (::send(deaf.get(), kGetVersion.data(), kGetVersion.size(), MSG_NOSIGNAL) < 0) break;
+  }
+  spin();
+  const auto unheard = connect();  // Still in the backlog.
+  server_.reset();
+  ASSERT_EQ(monitor_.held.size(), 1U);
+  monitor_.held.front()(NoContent{});
+  for (const auto* client : {&idle, &waiting, &stalled}) {
+    char byte = 0;
+    EXPECT_LE(::recv(client->get(), &byte, 1, 0), 0) << "still open";
+  }
+}
+
+TEST_F(ServerTest, SendsWhatWasAnsweredBeforeItEnds) {
+  monitor_.hold_pauses = true;
+  const auto client = connect();
+  send_all(client, kPause);
+  spin();
+  ASSERT_EQ(monitor_.held.size(), 1U);
+  monitor_.held.front()(NoContent{});
+  server_.reset();
+  EXPECT_NE(receive(client, "\r\n\r\n").find("204"), std::string::npos);
+}
+
+TEST_F(ServerTest, LeavesASocketFileThatIsNotItsOwn) {
+  std::filesystem::remove(path_);
+  io::EventLoop& loop = *loop_;
+  auto other = Server::create(loop, path_, monitor_, {});
+  ASSERT_TRUE(other) << other.error().message();
+  server_.reset();
+  EXPECT_TRUE(std::filesystem::exists(path_));
+  other->reset();
+  EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
 TEST_F(ServerTest, RefusesAPathThatIsTakenTooLongOrMissing) {
-  const auto taken = Server::create(*loop_, path_, sink_, {});
+  const auto taken = Server::create(*loop_, path_, monitor_, {});
   ASSERT_FALSE(taken);
   EXPECT_NE(taken.error().message().find("--api-sock: " + path_ + " exists already"),
             std::string::npos);
-  EXPECT_FALSE(Server::create(*loop_, std::string(200, 'x'), sink_, {}));
-  EXPECT_FALSE(Server::create(*loop_, "", sink_, {}));
-  EXPECT_FALSE(Server::create(*loop_, "/nonexistent/dir/sock", sink_, {}));
+  EXPECT_FALSE(Server::create(*loop_, std::string(200, 'x'), monitor_, {}));
+  EXPECT_FALSE(Server::create(*loop_, "", monitor_, {}));
+  EXPECT_FALSE(Server::create(*loop_, "/nonexistent/dir/sock", monitor_, {}));
   server_.reset();
   EXPECT_FALSE(std::filesystem::exists(path_)) << "the socket file goes with the server";
 }
