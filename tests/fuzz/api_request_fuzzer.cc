@@ -1,5 +1,6 @@
 // "METHOD TARGET\nBODY": whatever it is, it becomes an Action or a refusal that a client can read.
 
+#include <boost/json.hpp>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
