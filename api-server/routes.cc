@@ -40,14 +40,14 @@ base::Result<> check_id(std::string_view path_id, const std::string& body_id,
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
   });
   if (!valid) {
-    return base::fail(
-        base::ErrorCode::kInvalidArgument,
-        fmt::format("{}: \"{}\" is not made of letters, digits and underscores", field, body_id));
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      fmt::format("{}: \"{}\" is not made of letters, digits and underscores",
+                                  field, printable(body_id)));
   }
   if (path_id == body_id) return {};
   return base::fail(base::ErrorCode::kInvalidArgument,
                     fmt::format("{}: \"{}\" in the body differs from \"{}\" in the path", field,
-                                body_id, path_id));
+                                printable(body_id), printable(path_id)));
 }
 
 base::Result<Action> put_drive(std::string_view id, const boost::json::value& body) {
