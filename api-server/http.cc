@@ -10,6 +10,8 @@
 namespace mote::api_server {
 namespace http = boost::beast::http;
 
+constexpr size_t kLastChunkBytes = 5;
+
 struct HttpParser::Impl {
   std::optional<http::request_parser<http::string_body>> parser;
 };
@@ -25,7 +27,6 @@ void HttpParser::restart() {
   impl_->parser.emplace();
   impl_->parser->header_limit(kHeaderLimitBytes);
   impl_->parser->body_limit(body_limit_bytes_);
-  impl_->parser->eager(true);
   told_to_continue_ = false;
 }
 
@@ -35,6 +36,9 @@ ParseState HttpParser::advance(std::string& input) {
   size_t used_in_all = 0;
   while (!parser.is_done() && used_in_all < input.size()) {
     const auto rest = boost::asio::buffer(input.data() + used_in_all, input.size() - used_in_all);
+    // Beast takes it as given that a last chunk ("0\r\n\r\n") is here whole; every chunked body
+    // ends in one, so that fewer bytes never complete anything.
+    if (parser.is_header_done() && parser.chunked() && rest.size() < kLastChunkBytes) break;
     const size_t used = parser.put(rest, error);
     used_in_all += used;
     if (error == http::error::need_more) {

@@ -110,6 +110,17 @@ TEST(HttpParser, ClosesAfterHttp10UnlessAskedNotTo) {
   EXPECT_TRUE(parser.take().keep_alive);
 }
 
+TEST(HttpParser, TakesAnEmptyChunkedBodyByteByByte) {
+  const std::string text = "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+  HttpParser parser(kBodyLimit);
+  std::string input;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const ParseState state = feed(parser, input, text.substr(i, 1));
+    ASSERT_EQ(state, i + 1 == text.size() ? ParseState::kComplete : ParseState::kNeedMore) << i;
+  }
+  EXPECT_EQ(parser.take().body, "");
+}
+
 TEST(HttpParser, TakesARequestByteByByteAfterAnother) {
   const std::string text =
       "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";

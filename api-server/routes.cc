@@ -155,7 +155,8 @@ RequestRefusal refuse_path(std::string_view method, std::string_view path, bool 
     return {400, std::string(reason)};
   }
   if (lacks_its_id(path)) {
-    return {400, fmt::format("The id is missing in the path: {0} {1}/{{id}}.", method, path)};
+    return {400,
+            fmt::format("The id is missing in the path: {} {}/{{id}}.", printable(method), path)};
   }
   return {path_is_known ? 400U : 404U, fmt::format("Invalid request method and/or path: {} {}.",
                                                    printable(method), printable(path))};

@@ -165,6 +165,13 @@ TEST(Routes, BodiesThatAreNoObjectsAreRefused) {
   }
 }
 
+TEST(Routes, RefusalsSpellUnprintableMethodsAsText) {
+  for (const std::string_view path : {"/drives", "/nothing"}) {
+    const std::string message = refused("PATCH\xff\x01", path, "{}", path == "/drives" ? 400 : 404);
+    EXPECT_NE(message.find("PATCH??"), std::string::npos) << message;
+  }
+}
+
 TEST(Routes, UnknownPathsWrongVerbsAndAbsentDevices) {
   refused("GET", "/nothing", "", 404);
   refused("PUT", "/drives/a/b", "{}", 404);

@@ -1,10 +1,13 @@
-// Bytes as a client might send them. The parser must come to an end and keep its bounds
-// however the bytes are cut into pieces.
+// Bytes as a client might send them. The parser must come to an end, keep its bounds, and see the
+// same requests however the bytes are cut into pieces (only how soon it knows that the rest is bad
+// may differ).
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api-server/http.h"
 
@@ -14,8 +17,9 @@ using namespace mote::api_server;
 
 constexpr size_t kBodyLimit = 4096;
 
-void parse_in_pieces(std::string_view text, size_t piece_bytes) {
+std::vector<HttpRequest> parse_in_pieces(std::string_view text, size_t piece_bytes) {
   HttpParser parser(kBodyLimit);
+  std::vector<HttpRequest> requests;
   std::string input;
   while (!text.empty()) {
     const std::string_view piece = text.substr(0, piece_bytes);
@@ -27,13 +31,20 @@ void parse_in_pieces(std::string_view text, size_t piece_bytes) {
       if (state == ParseState::kNeedContinue) continue;
       if (state == ParseState::kBad) {
         if (parser.error().empty()) std::abort();
-        return;
+        return requests;
       }
-      if (parser.take().body.size() > kBodyLimit) std::abort();
+      requests.push_back(parser.take());
+      if (requests.back().body.size() > kBodyLimit) std::abort();
     }
     // What is neither used nor refused is a head that has not ended.
     if (input.size() > HttpParser::kHeaderLimitBytes + piece_bytes) std::abort();
   }
+  return requests;
+}
+
+bool same(const HttpRequest& a, const HttpRequest& b) {
+  return a.method == b.method && a.target == b.target && a.body == b.body &&
+         a.keep_alive == b.keep_alive;
 }
 
 }  // namespace
@@ -41,7 +52,8 @@ void parse_in_pieces(std::string_view text, size_t piece_bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data + 1), size - 1);
-  parse_in_pieces(text, text.size());
-  parse_in_pieces(text, 1U + data[0]);
+  const auto whole = parse_in_pieces(text, text.size());
+  const auto pieces = parse_in_pieces(text, 1U + data[0]);
+  if (!std::ranges::equal(whole, pieces, same)) std::abort();
   return 0;
 }

@@ -163,11 +163,17 @@ TEST_F(ObservabilityTest, AConsolePathThatCannotBeOpenedIsNamed) {
 
 TEST_F(ObservabilityTest, AConsoleFifoThatNobodyReadsDoesNotStopTheGuest) {
   const std::string serial = make_fifo("serial");
-  ASSERT_NO_FATAL_FAILURE(prepare("hello", "repeat=2800"));
+  // As small as a pipe can be, so that the guest need not print for long.
+  const base::UniqueFd fifo(::open(serial.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  ASSERT_GT(::fcntl(fifo.get(), F_SETPIPE_SZ, 4096), 0);
+  ASSERT_NO_FATAL_FAILURE(prepare("hello", "repeat=400"));
   ASSERT_TRUE(is_status(
       mote_->request("PUT", "/serial", R"({"serial_out_path":")" + serial + R"("})"), 204));
   ASSERT_NO_FATAL_FAILURE(start());
   ASSERT_NO_FATAL_FAILURE(expect_end());
+  std::string shown(8192, '\0');
+  EXPECT_LE(::read(fifo.get(), shown.data(), shown.size()), 4096);
+  EXPECT_TRUE(shown.starts_with("hello from a tiny guest\n"));
 }
 
 TEST_F(ObservabilityTest, ConsoleOutputOverItsLimitIsDropped) {
