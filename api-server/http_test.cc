@@ -143,7 +143,7 @@ TEST(HttpParser, RefusesGarbage) {
         "PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         // Who reads the one and who reads the other would see different requests.
         "PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
         "GET / HTTP/1.1\r\nbad header\r\n\r\n", "GET / HTTP/1.1\r\n folded: x\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello"}) {
     HttpParser parser(kBodyLimit);
