@@ -374,13 +374,12 @@ Reply Controller::handle(const InstanceStart&) {
     return base::fail(base::ErrorCode::kWrongState,
                       "kernel_image_path: no boot source is set (PUT /boot-source)");
   }
-  const auto& host = host_.wait();
-  if (!host) return std::unexpected(host.error());
+  if (!host_.kvm()) return std::unexpected(host_.kvm().error());
   MOTE_TRY_VOID(match_queues_to_vcpus());
   const VmConfig config = whole_config();
   MOTE_TRY(auto serial_output, open_serial_output());
   BuildInputs inputs{
-      config, *host, options_.kernel_cache, options_.boot_timer, {}, std::move(serial_output)};
+      config, host_, options_.kernel_cache, options_.boot_timer, {}, std::move(serial_output)};
   for (const Drive& drive : drives_) inputs.devices.push_back(drive.device.get());
   for (const NetworkInterface& nic : network_interfaces_)
     inputs.devices.push_back(nic.device.get());

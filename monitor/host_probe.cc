@@ -3,28 +3,21 @@
 #include <system_error>
 
 namespace mote::monitor {
-namespace {
-
-base::Result<Host> probe(const std::string& kvm_device) {
-  MOTE_TRY(auto kvm, Kvm::open(kvm_device));
-  MOTE_TRY(auto cpuid, kvm.supported_cpuid());
-  return Host{std::move(kvm), std::move(cpuid)};
-}
-
-}  // namespace
 
 HostProbe::HostProbe(const std::string& kvm_device)
-    : outcome_(base::fail(base::ErrorCode::kInternal, "the host was not probed")) {
+    : kvm_(Kvm::open(kvm_device)),
+      cpuid_(base::fail(base::ErrorCode::kInternal, "the host's CPUID table was not read")) {
+  if (!kvm_) return;
   try {
-    thread_ = std::jthread([this, kvm_device] { outcome_ = probe(kvm_device); });
+    thread_ = std::jthread([this] { cpuid_ = kvm_->supported_cpuid(); });
   } catch (const std::system_error&) {
-    outcome_ = probe(kvm_device);  // No thread to be had: later, but no worse.
+    cpuid_ = kvm_->supported_cpuid();  // No thread to be had: later, but no worse.
   }
 }
 
-const base::Result<Host>& HostProbe::wait() {
+const base::Result<std::vector<kvm_cpuid_entry2>>& HostProbe::supported_cpuid() {
   if (thread_.joinable()) thread_.join();
-  return outcome_;
+  return cpuid_;
 }
 
 }  // namespace mote::monitor

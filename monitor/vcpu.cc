@@ -43,12 +43,12 @@ base::Result<> Vcpu::start() {
     return base::fail_errno(error.code().value(),
                             "vcpu_count: no thread for vCPU " + std::to_string(index_));
   }
-  const std::string name = "vcpu " + std::to_string(index_);
-  ::pthread_setname_np(thread_.native_handle(), name.c_str());
   return {};
 }
 
 void Vcpu::thread_main() {
+  const std::string name = "vcpu " + std::to_string(index_);
+  ::pthread_setname_np(::pthread_self(), name.c_str());
   while (true) {
     const int outcome = fd_.run();
     if (outcome == -EINTR) {

@@ -46,7 +46,7 @@ base::Result<std::unique_ptr<Vm>> VmBuilder::build(BuildInputs inputs, io::Event
                       "drives and network-interfaces: at most " +
                           std::to_string(layout::kMaxVirtioDevices) + " devices fit into one VM");
   }
-  const Kvm& kvm = inputs.host.kvm;
+  const Kvm& kvm = *inputs.host.kvm();
   MOTE_TRY_VOID(check_capabilities(kvm, inputs.config.cpu));
   MOTE_TRY(auto memory,
            memory::GuestMemory::create(machine.mem_size_mib * layout::kMib,
@@ -163,15 +163,15 @@ base::Result<> VmBuilder::add_virtio_devices(io::EventLoop& loop) {
 
 base::Result<> VmBuilder::create_vcpus(const boot::Entry& entry, io::EventLoop& loop) {
   const MachineConfig& machine = inputs_.config.machine;
-  const CpuTopology topology{machine.vcpu_count, machine.smt && machine.vcpu_count > 1 ? 2U : 1U};
-  const auto deadline = inputs_.host.kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0
-                            ? TscDeadline::kPresent
-                            : TscDeadline::kAbsent;
-  MOTE_TRY(auto cpuid,
-           make_cpuid(inputs_.host.supported_cpuid, topology, deadline, inputs_.config.cpu));
+  std::vector<VcpuFd> vcpus;
   for (uint32_t index = 0; index < machine.vcpu_count; ++index) {
     MOTE_TRY(auto vcpu, vm_.fd_.create_vcpu(index));
-    set_apic_id(cpuid, index, topology);
+    vcpus.push_back(std::move(vcpu));
+  }
+  MOTE_TRY(auto cpuid, guest_cpuid());
+  for (uint32_t index = 0; index < machine.vcpu_count; ++index) {
+    VcpuFd& vcpu = vcpus[index];
+    set_apic_id(cpuid, index, topology());
     MOTE_TRY_VOID(vcpu.set_cpuid(cpuid));
     MOTE_TRY_VOID(set_boot_msrs(vcpu, inputs_.config.cpu));
     if (index == 0) {  // The others wait for the guest's INIT and SIPI.
@@ -184,6 +184,20 @@ base::Result<> VmBuilder::create_vcpus(const boot::Entry& entry, io::EventLoop& 
     vm_.vcpus_.push_back(std::make_unique<Vcpu>(index, std::move(vcpu), vm_, loop));
   }
   return {};
+}
+
+CpuTopology VmBuilder::topology() const {
+  const MachineConfig& machine = inputs_.config.machine;
+  return {machine.vcpu_count, machine.smt && machine.vcpu_count > 1 ? 2U : 1U};
+}
+
+base::Result<std::vector<kvm_cpuid_entry2>> VmBuilder::guest_cpuid() {
+  const auto deadline = inputs_.host.kvm()->check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0
+                            ? TscDeadline::kPresent
+                            : TscDeadline::kAbsent;
+  const auto& supported = inputs_.host.supported_cpuid();
+  if (!supported) return std::unexpected(supported.error());
+  return make_cpuid(*supported, topology(), deadline, inputs_.config.cpu);
 }
 
 }  // namespace mote::monitor

@@ -10,6 +10,7 @@
 #include "devices/virtio/device.h"
 #include "monitor/boot/acpi.h"
 #include "monitor/boot/kernel_image.h"
+#include "monitor/cpuid.h"
 #include "monitor/host_probe.h"
 #include "monitor/vm.h"
 #include "monitor/vm_config.h"
@@ -19,7 +20,7 @@ namespace mote::monitor {
 /// Where the serial port's output goes when the client named no serial_out_path: descriptor 1.
 struct BuildInputs {
   const VmConfig& config;
-  const Host& host;
+  HostProbe& host;                          ///< Its kvm() is there.
   std::optional<std::string> kernel_cache;  ///< Directory for decompressed kernels.
   bool boot_timer = false;
   std::vector<virtio::Device*> devices;  ///< In slot order; outlive the Vm.
@@ -40,6 +41,9 @@ class VmBuilder final {
   base::Result<> add_legacy_devices();
   base::Result<> add_virtio_devices(io::EventLoop& loop);
   base::Result<> create_vcpus(const boot::Entry& entry, io::EventLoop& loop);
+  [[nodiscard]] CpuTopology topology() const;
+  /// Waits for the host's table, which is why the vCPUs are created before it is asked for.
+  base::Result<std::vector<kvm_cpuid_entry2>> guest_cpuid();
   [[nodiscard]] std::vector<boot::VirtioMmioSlot> virtio_slots() const;
 
   BuildInputs inputs_;
