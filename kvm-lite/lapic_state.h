@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The local APIC as a state machine (SDM volume 3, "Advanced Programmable Interrupt Controller"):
+ * registers in xAPIC and x2APIC form, priorities, messages and the timer's modes.
+ *
+ * Pure: it reads no clock, takes no lock and sends nothing. The time is an argument; what has to
+ * happen outside (send a message, start the timer, tell user space of an EOI) comes back in struct
+ * kvml_apic_effects. lapic.c owns one of these per vCPU and calls everything here with that
+ * LAPIC's lock held.
+ *
+ * Invariants, whatever guest or user space wrote: vectors below 16 are never in IRR, ISR or TMR;
+ * irr_any is false only if IRR is empty; at most one of tsc_deadline and deadline_ns is not 0.
+ */
+#ifndef KVML_LAPIC_STATE_H
+#define KVML_LAPIC_STATE_H
+
+#include "portable.h"
+
+struct kvm_lapic_state;
+
+#define KVML_APIC_DEFAULT_BASE	0xfee00000ULL
+#define KVML_APIC_PAGE_SIZE	0x1000u
+#define KVML_APIC_REGISTERS	64	/* one each 16 bytes, 0x000 to 0x3f0 */
+/* The timer counts nanoseconds: the APIC's bus runs at 1 GHz. */
+#define KVML_APIC_BUS_CYCLE_NS	1u
+/* A guest must not be able to keep the host busy with timer interrupts. */
+#define KVML_APIC_MIN_PERIOD_NS	200000ULL
+
+/* IA32_APIC_BASE */
+#define KVML_APIC_BASE_BSP	(1ULL << 8)
+#define KVML_APIC_BASE_X2APIC	(1ULL << 10)
+#define KVML_APIC_BASE_ENABLE	(1ULL << 11)
+
+/* MSRs of the x2APIC: 0x800 + register offset / 16. */
+#define KVML_X2APIC_MSR_FIRST	0x800u
+#define KVML_X2APIC_MSR_LAST	0x8ffu
+
+/* Register offsets in the xAPIC page. */
+enum kvml_apic_register {
+	KVML_APIC_ID = 0x020,
+	KVML_APIC_VERSION = 0x030,
+	KVML_APIC_TPR = 0x080,
+	KVML_APIC_PPR = 0x0a0,
+	KVML_APIC_EOI = 0x0b0,
+	KVML_APIC_LDR = 0x0d0,
+	KVML_APIC_DFR = 0x0e0,
+	KVML_APIC_SVR = 0x0f0,
+	KVML_APIC_ISR = 0x100,
+	KVML_APIC_TMR = 0x180,
+	KVML_APIC_IRR = 0x200,
+	KVML_APIC_ESR = 0x280,
+	KVML_APIC_ICR = 0x300,
+	KVML_APIC_ICR2 = 0x310,
+	KVML_APIC_LVT_TIMER = 0x320,
+	KVML_APIC_LVT_THERMAL = 0x330,
+	KVML_APIC_LVT_PERFORMANCE = 0x340,
+	KVML_APIC_LVT_LINT0 = 0x350,
+	KVML_APIC_LVT_LINT1 = 0x360,
+	KVML_APIC_LVT_ERROR = 0x370,
+	KVML_APIC_TIMER_INITIAL = 0x380,
+	KVML_APIC_TIMER_CURRENT = 0x390,
+	KVML_APIC_TIMER_DIVIDE = 0x3e0,
+	KVML_APIC_SELF_IPI = 0x3f0,
+};
+
+/* Delivery modes of a message or LVT entry, bits 10:8. */
+enum kvml_apic_delivery {
+	KVML_APIC_FIXED = 0,
+	KVML_APIC_LOWEST_PRIORITY = 1,
+	KVML_APIC_SMI = 2,
+	KVML_APIC_NMI = 4,
+	KVML_APIC_INIT = 5,
+	KVML_APIC_STARTUP = 6,
+	KVML_APIC_EXTINT = 7,
+};
+
+/* Destination shorthands of the ICR, bits 19:18. */
+enum kvml_apic_shorthand {
+	KVML_APIC_NO_SHORTHAND = 0,
+	KVML_APIC_SELF = 1,
+	KVML_APIC_ALL = 2,
+	KVML_APIC_ALL_BUT_SELF = 3,
+};
+
+/* One interrupt message: an IPI or a decoded MSI. */
+struct kvml_apic_message {
+	u32 destination;
+	u8 vector;
+	u8 delivery;		/* enum kvml_apic_delivery; 3 is reserved and delivers nothing */
+	u8 shorthand;		/* enum kvml_apic_shorthand */
+	bool logical;
+	bool level_triggered;
+	bool deasserted;	/* INIT level de-assert: heeded by no processor since the Pentium 4 */
+	bool wide;		/* destination has 32 bits: broadcast is 0xffffffff and not 0xff */
+	bool lowest_priority;	/* one receiver is enough */
+};
+
+enum kvml_apic_effect_flag {
+	KVML_APIC_EFFECT_TIMER = 1 << 0,	/* the time of the next expiry changed */
+	KVML_APIC_EFFECT_INTERRUPT = 1 << 1,	/* an interrupt may have become deliverable */
+	KVML_APIC_EFFECT_SEND = 1 << 2,		/* message is to be sent */
+	KVML_APIC_EFFECT_EOI = 1 << 3,		/* eoi_vector, level-triggered, ended */
+	KVML_APIC_EFFECT_NMI = 1 << 4,		/* this processor gets an NMI */
+	KVML_APIC_EFFECT_INIT = 1 << 5,		/* this processor gets an INIT */
+	KVML_APIC_EFFECT_STARTUP = 1 << 6,	/* this processor gets a SIPI with startup_vector */
+};
+
+/* Callers zero it; each function here only adds to it. */
+struct kvml_apic_effects {
+	u32 flags;
+	struct kvml_apic_message message;
+	u8 eoi_vector;
+	u8 startup_vector;
+};
+
+struct kvml_apic {
+	u32 regs[KVML_APIC_REGISTERS];	/* indexed by offset / 16 */
+	u32 id;				/* x2APIC id, which is the vCPU's id; 0 to 254 */
+	u32 errors;			/* what the next write to ESR makes visible */
+	u64 base;			/* IA32_APIC_BASE */
+	u64 tsc_deadline;		/* guest TSC; 0 = not armed */
+	u64 deadline_ns;		/* one-shot and periodic; 0 = not armed */
+	bool irr_any;			/* a hint that may be read without the lock */
+};
+
+/* State after power-up: xAPIC enabled in IA32_APIC_BASE, disabled by software. */
+void kvml_apic_power_up(struct kvml_apic *apic, u32 id, bool bootstrap);
+/* State after INIT; IA32_APIC_BASE stays (SDM, "Local APIC State After It Receives an INIT"). */
+void kvml_apic_reset(struct kvml_apic *apic);
+
+static inline bool kvml_apic_hardware_enabled(const struct kvml_apic *apic)
+{
+	return apic->base & KVML_APIC_BASE_ENABLE;
+}
+
+static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
+{
+	return apic->base & KVML_APIC_BASE_X2APIC;
+}
+
+/* Enabled in IA32_APIC_BASE and in SVR: takes fixed interrupts. */
+bool kvml_apic_software_enabled(const struct kvml_apic *apic);
+
+/*
+ * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, x2APIC where
+ * @x2apic is false, or a mode that cannot follow the present one.
+ */
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic,
+			 struct kvml_apic_effects *effects);
+/* User space sets it (KVM_SET_SREGS, KVM_SET_MSRS): any valid mode may follow any other. */
+int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits,
+			   struct kvml_apic_effects *effects);
+
+/*
+ * xAPIC page. Accesses outside what the SDM allows read as 0 and write nothing. @offset is below
+ * KVML_APIC_PAGE_SIZE; @length is 1, 2, 4 or 8.
+ */
+u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length, u64 now_ns);
+void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 value, u64 now_ns,
+			  struct kvml_apic_effects *effects);
+
+/* x2APIC MSRs. -EINVAL: the guest gets #GP. */
+int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 now_ns, u64 *value);
+int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
+			struct kvml_apic_effects *effects);
+
+/* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
+u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic);
+void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline,
+				  struct kvml_apic_effects *effects);
+
+/* CR8 is TPR[7:4]; @cr8 below 16. */
+u64 kvml_apic_read_cr8(const struct kvml_apic *apic);
+void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects);
+
+/* The vector that the processor would take now, or -1. */
+int kvml_apic_pending(struct kvml_apic *apic);
+/* The processor took @vector, which kvml_apic_pending() named. */
+void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector);
+/* A PIC outside may interrupt this processor through LINT0. */
+bool kvml_apic_accepts_extint(const struct kvml_apic *apic);
+
+/* Is @apic among the destinations of @message, which @source (null: a device) sends? */
+bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
+		       const struct kvml_apic *source);
+/* @message has arrived. False: not taken, because the LAPIC is off or the vector is illegal. */
+bool kvml_apic_accept(struct kvml_apic *apic, const struct kvml_apic_message *message,
+		      struct kvml_apic_effects *effects);
+
+/* The time may have come: fires what has expired and, if periodic, starts over. */
+void kvml_apic_timer_expired(struct kvml_apic *apic, u64 now_ns, u64 guest_tsc,
+			     struct kvml_apic_effects *effects);
+
+/* struct kvm_lapic_state in both directions; @now_ns as everywhere. */
+void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state, u64 now_ns);
+/* -EINVAL: the id is not this vCPU's. Everything else is made valid by masking. */
+int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state, u64 now_ns,
+		      struct kvml_apic_effects *effects);
+
+#endif /* KVML_LAPIC_STATE_H */
