@@ -1,102 +1,43 @@
-// launch_bench: what one microVM costs its host. Starts mote with a guest whose first instructions
-// write a line, and measures, over many runs: process start to that line, CPU time, teardown; then
-// idle VMs: memory of one, and of many. The figures are those of this host; compare monitors only
-// within one run.
+// launch_bench: what one microVM costs its host, for Mote and for any other monitor beside it. The
+// guest's first instructions write a line, so that monitors are measured and not guests. Runs are
+// interleaved. The figures are those of this host; compare monitors only within one run.
+//   launch    process start to that line; SIGKILL to process gone; CPU time of both
+//   parallel  launches a second from 1 to 16 launchers at once
+//   idle      memory of many VMs that halt
+//   api       process start to an answer on the socket; InstanceStart to the guest's line
 
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
+#include <atomic>
+#include <filesystem>
 #include <fstream>
-#include <string>
-#include <vector>
+#include <thread>
 
 #include "base/clock.h"
-#include "base/unique_fd.h"
+#include "bench/api_launch.h"
+#include "bench/figures.h"
+#include "bench/monitor_adapter.h"
+#include "bench/process_memory.h"
 
-extern char** environ;
-
+namespace mote::bench {
 namespace {
 
-using mote::base::UniqueFd;
-
 struct Options {
-  std::string mote;
   std::string guest;
+  std::vector<std::string> monitors;
+  std::string json;
+  std::string folder;
   int runs = 100;
-  int idle_vms = 100;
+  std::vector<int> idle_vms = {100};
   uint64_t memory_mib = 128;
 };
 
-struct Child {
-  pid_t pid = -1;
-  UniqueFd output;
-};
-
-std::string write_config(const Options& options, const std::string& boot_args) {
-  const std::string path = "/tmp/mote_launch_bench_" + std::to_string(::getpid()) + ".json";
-  std::ofstream(path) << "{\"boot-source\":{\"kernel_image_path\":\"" << options.guest
-                      << "\",\"boot_args\":\"" << boot_args
-                      << "\"},\"machine-config\":{\"vcpu_count\":1,\"mem_size_mib\":"
-                      << options.memory_mib << "}}";
-  return path;
-}
-
-Child launch(const Options& options, const std::string& config) {
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) != 0) std::exit(1);
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  std::vector<std::string> words = {options.mote, "--no-api", "--config-file", config};
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  Child child;
-  if (::posix_spawn(&child.pid, options.mote.c_str(), &actions, nullptr, arguments.data(),
-                    environ) != 0) {
-    std::perror(options.mote.c_str());
-    std::exit(1);
-  }
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  child.output.reset(ends[0]);
-  return child;
-}
-
-/// Waits for the guest's line; false when the monitor ended without one.
-bool wait_for_line(const Child& child) {
-  char byte = 0;
-  return ::read(child.output.get(), &byte, 1) == 1 && byte == '!';
-}
-
-class Series {
- public:
-  void add(double value) { values_.push_back(value); }
-  void print(const char* name, const char* unit) {
-    std::sort(values_.begin(), values_.end());
-    const auto at = [&](double part) {
-      return values_[static_cast<size_t>(part * static_cast<double>(values_.size() - 1))];
-    };
-    std::printf("  %-34s median %8.3f  p10 %8.3f  p90 %8.3f %s\n", name, at(0.5), at(0.1), at(0.9),
-                unit);
-  }
-
- private:
-  std::vector<double> values_;
-};
-
 double ms_since(uint64_t start_ns) {
-  return static_cast<double>(mote::base::monotonic_ns() - start_ns) / 1e6;
+  return static_cast<double>(base::monotonic_ns() - start_ns) / 1e6;
 }
 
 double cpu_ms(const rusage& usage) {
@@ -106,102 +47,192 @@ double cpu_ms(const rusage& usage) {
   return ms(usage.ru_utime) + ms(usage.ru_stime);
 }
 
-bool measure_launches(const Options& options) {
-  const std::string config = write_config(options, "reset");
-  Series first_byte;
-  Series teardown;
-  Series cpu;
-  for (int i = 0; i < options.runs; ++i) {
-    const uint64_t start_ns = mote::base::monotonic_ns();
-    const Child child = launch(options, config);
-    const bool seen = wait_for_line(child);
-    const uint64_t seen_ns = mote::base::monotonic_ns();
-    first_byte.add(ms_since(start_ns));
-    int status = 0;
-    rusage usage{};
-    ::wait4(child.pid, &status, 0, &usage);
-    teardown.add(ms_since(seen_ns));
-    cpu.add(cpu_ms(usage));
-    if (!seen || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-      std::fprintf(stderr, "the guest did not start and end well (status %d)\n", status);
-      return false;
+[[noreturn]] void give_up(const std::string& reason) {
+  std::fprintf(stderr, "launch_bench: %s\n", reason.c_str());
+  std::exit(1);
+}
+
+Process launch(const std::string& name, const std::vector<std::string>& command) {
+  auto process = spawn(command);
+  if (!process) give_up(process.error().message());
+  if (!wait_for_guest(*process)) give_up(name + ": the guest did not start");
+  return std::move(*process);
+}
+
+rusage reap(const Process& process) {
+  rusage usage{};
+  ::kill(process.pid, SIGKILL);
+  ::wait4(process.pid, nullptr, 0, &usage);
+  return usage;
+}
+
+class Bench final {
+ public:
+  Bench(const Options& options, const std::vector<MonitorAdapter>& monitors, Figures& figures)
+      : options_(options), monitors_(monitors), figures_(figures) {}
+
+  void measure_launches() {
+    std::vector<std::vector<std::string>> commands;
+    std::vector<std::array<Series, 3>> series;
+    for (const MonitorAdapter& monitor : monitors_) {
+      commands.push_back(monitor.command(guest(), options_.folder, "launch"));
+      series.push_back({Series{monitor.name(), "launch.first_byte", "ms", {}},
+                        Series{monitor.name(), "launch.kill", "ms", {}},
+                        Series{monitor.name(), "launch.cpu", "ms", {}}});
+    }
+    for (int run = -1; run < options_.runs; ++run) {  // Run -1 warms caches and does not count.
+      for (size_t i = 0; i < monitors_.size(); ++i) {
+        const uint64_t start_ns = base::monotonic_ns();
+        const Process process = launch(monitors_[i].name(), commands[i]);
+        const double first_byte = ms_since(start_ns);
+        const uint64_t kill_ns = base::monotonic_ns();
+        const rusage usage = reap(process);
+        const double kill = ms_since(kill_ns);
+        if (run < 0) continue;
+        series[i][0].values.push_back(first_byte);
+        series[i][1].values.push_back(kill);
+        series[i][2].values.push_back(cpu_ms(usage));
+      }
+    }
+    for (const auto& of_monitor : series) {
+      for (const Series& one : of_monitor) figures_.add(one);
     }
   }
-  std::printf("%d launches, 1 vCPU, %lu MiB:\n", options.runs,
-              static_cast<unsigned long>(options.memory_mib));
-  first_byte.print("process start to first guest byte", "ms");
-  teardown.print("guest's reset to process gone", "ms");
-  cpu.print("CPU time of the whole life", "ms");
-  ::unlink(config.c_str());
-  return true;
-}
 
-/// Sums a field of smaps_rollup, in KiB.
-uint64_t rollup_kib(pid_t pid, const std::string& field) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(field)) return std::stoull(line.substr(line.find(':') + 1));
-  }
-  return 0;
-}
-
-/// Resident pages of guest RAM (the one mapping of that size), in KiB.
-uint64_t guest_kib(pid_t pid, uint64_t memory_mib) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/smaps");
-  uint64_t total = 0;
-  bool inside = false;
-  for (std::string line; std::getline(file, line);) {
-    uint64_t start = 0;
-    uint64_t end = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx ", &start, &end) == 2) {
-      // The kernel image cuts the mapping in two or three; all pieces are far larger than anything
-      // else.
-      inside = end - start > memory_mib * 1024 * 1024 / 4;
-    } else if (inside && line.starts_with("Pss:")) {
-      total += std::stoull(line.substr(4));
+  void measure_parallel() {
+    for (const MonitorAdapter& monitor : monitors_) {
+      for (const int launchers : {1, 2, 4, 8, 16}) {
+        figures_.add({monitor.name(),
+                      "parallel." + std::to_string(launchers),
+                      "launches/s",
+                      {launches_per_second(monitor, launchers)}});
+      }
     }
   }
-  return total;
-}
 
-bool measure_idle(const Options& options) {
-  const std::string config = write_config(options, "stay");
-  std::vector<Child> children;
-  const uint64_t start_ns = mote::base::monotonic_ns();
-  for (int i = 0; i < options.idle_vms; ++i) {
-    children.push_back(launch(options, config));
-    if (!wait_for_line(children.back())) return false;
+  void measure_idle() {
+    for (const MonitorAdapter& monitor : monitors_) {
+      for (const int count : options_.idle_vms) {
+        // Others need tens of MiB each: what a few of them show is enough.
+        hold_idle(monitor, monitor.name() == "mote" ? count : std::min(count, 50));
+        if (monitor.name() != "mote" && count >= 50) break;
+      }
+    }
   }
-  const double took_ms = ms_since(start_ns);
-  Series pss;
-  Series private_dirty;
-  for (const Child& child : children) {
-    const uint64_t guest = guest_kib(child.pid, options.memory_mib);
-    pss.add(static_cast<double>(rollup_kib(child.pid, "Pss:") - guest));
-    private_dirty.add(static_cast<double>(rollup_kib(child.pid, "Private_Dirty:")) -
-                      static_cast<double>(guest));
+
+  void measure_api() {
+    const std::string socket = options_.folder + "/api.sock";
+    for (const MonitorAdapter& monitor : monitors_) {
+      if (!monitor.has_api()) continue;
+      Series ready{monitor.name(), "api.ready", "ms", {}};
+      Series first_byte{monitor.name(), "api.start_to_first_byte", "ms", {}};
+      for (int run = 0; run < options_.runs; ++run) {
+        const auto launched = launch_by_api(monitor, guest(), socket);
+        if (!launched) give_up(monitor.name() + ": " + launched.error().message());
+        reap(launched->process);
+        ready.values.push_back(launched->ready_ms);
+        first_byte.values.push_back(launched->start_to_first_byte_ms);
+      }
+      figures_.add(ready);
+      figures_.add(first_byte);
+    }
   }
-  std::printf("%d idle VMs, started one after another in %.0f ms:\n", options.idle_vms, took_ms);
-  pss.print("PSS of each beyond guest RAM", "KiB");
-  private_dirty.print("private dirty beyond guest RAM", "KiB");
-  for (const Child& child : children) ::kill(child.pid, SIGTERM);
-  for (const Child& child : children) ::waitpid(child.pid, nullptr, 0);
-  ::unlink(config.c_str());
-  return true;
+
+ private:
+  [[nodiscard]] Guest guest() const { return {options_.guest, "stay", options_.memory_mib}; }
+
+  double launches_per_second(const MonitorAdapter& monitor, int launchers) {
+    const int total = std::max(options_.runs, launchers);
+    std::atomic<int> left = total;
+    const uint64_t start_ns = base::monotonic_ns();
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < launchers; ++i) {
+      const auto command =
+          monitor.command(guest(), options_.folder, "parallel" + std::to_string(i));
+      threads.emplace_back([&, command] {
+        while (left.fetch_sub(1) > 0) reap(launch(monitor.name(), command));
+      });
+    }
+    threads.clear();
+    return total / (ms_since(start_ns) / 1e3);
+  }
+
+  void hold_idle(const MonitorAdapter& monitor, int count) {
+    const auto command = monitor.command(guest(), options_.folder, "idle");
+    const std::string suffix = "." + std::to_string(count);
+    const uint64_t available_kib = host_available_kib();
+    const uint64_t start_ns = base::monotonic_ns();
+    std::vector<Process> processes;
+    for (int i = 0; i < count; ++i) processes.push_back(launch(monitor.name(), command));
+    const double took_ms = ms_since(start_ns);
+    const uint64_t left_kib = host_available_kib();
+    Series pss{monitor.name(), "idle.pss" + suffix, "KiB", {}};
+    Series dirty{monitor.name(), "idle.private_dirty" + suffix, "KiB", {}};
+    for (const Process& process : processes) {
+      const ProcessMemory memory = process_memory(process.pid, options_.memory_mib);
+      pss.values.push_back(static_cast<double>(memory.pss_kib));
+      dirty.values.push_back(static_cast<double>(memory.private_dirty_kib));
+    }
+    figures_.add(pss);
+    figures_.add(dirty);
+    figures_.add({monitor.name(),
+                  "idle.host_memory" + suffix,
+                  "KiB",
+                  {(static_cast<double>(available_kib) - static_cast<double>(left_kib)) / count}});
+    figures_.add({monitor.name(), "idle.start_all" + suffix, "ms", {took_ms}});
+    for (const Process& process : processes) ::kill(process.pid, SIGKILL);
+    for (const Process& process : processes) ::waitpid(process.pid, nullptr, 0);
+  }
+
+  const Options& options_;
+  const std::vector<MonitorAdapter>& monitors_;
+  Figures& figures_;
+};
+
+/// "NAME=ADAPTER[:BINARY]".
+MonitorAdapter load_adapter(const std::string& text) {
+  const size_t equals = text.find('=');
+  const size_t colon = text.find(':', equals);
+  if (equals == std::string::npos)
+    give_up("--monitor " + text + ": NAME=ADAPTER[:BINARY] expected");
+  auto adapter =
+      MonitorAdapter::load(text.substr(0, equals), text.substr(equals + 1, colon - equals - 1),
+                           colon == std::string::npos ? "" : text.substr(colon + 1));
+  if (!adapter) give_up(adapter.error().message());
+  return std::move(*adapter);
 }
 
 }  // namespace
+}  // namespace mote::bench
 
 int main(int argc, char** argv) {
+  using namespace mote::bench;
   Options options;
-  CLI::App app("Measures launches and idle VMs of mote on this host's /dev/kvm");
-  app.add_option("--mote", options.mote, "The monitor")->required()->check(CLI::ExistingFile);
+  CLI::App app("Measures launches and idle VMs on this host's /dev/kvm");
+  app.add_option("--monitor", options.monitors, "NAME=ADAPTER[:BINARY], see bench/peers")
+      ->required();
   app.add_option("--guest", options.guest, "tests/guests/first_byte.elf")
       ->required()
       ->check(CLI::ExistingFile);
+  app.add_option("--json", options.json, "File to which figures are added");
   app.add_option("--runs", options.runs)->check(CLI::Range(1, 100000))->capture_default_str();
-  app.add_option("--idle-vms", options.idle_vms)->check(CLI::Range(1, 5000))->capture_default_str();
+  app.add_option("--idle-vms", options.idle_vms, "How many at once; repeatable")
+      ->check(CLI::Range(1, 5000))
+      ->capture_default_str();
   app.add_option("--memory-mib", options.memory_mib)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  return measure_launches(options) && measure_idle(options) ? 0 : 1;
+
+  std::string folder = (std::filesystem::temp_directory_path() / "mote-bench-XXXXXX").string();
+  if (::mkdtemp(folder.data()) == nullptr) give_up("no temporary folder");
+  options.folder = folder;
+  std::vector<MonitorAdapter> monitors;
+  for (const std::string& text : options.monitors) monitors.push_back(load_adapter(text));
+  Figures figures(options.json);
+  Bench bench(options, monitors, figures);
+  bench.measure_launches();
+  bench.measure_api();
+  bench.measure_parallel();
+  bench.measure_idle();
+  std::filesystem::remove_all(folder);
+  return 0;
 }

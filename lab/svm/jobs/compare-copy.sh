@@ -15,7 +15,9 @@ for round in $(seq "$rounds"); do
     start_monitor $monitor
     reason=''
     ended_well 120 || die "$monitor: $reason: $(tail -n 5 "$work/console" "$work/stderr")"
-    tr -d '\r' <"$work/console" | sed -n "s/^guest: copy \(.*\)/$monitor \1/p" >>"$work/figures"
+    tr -d '\r' <"$work/console" | sed -n "s/^guest: copy \(.*\)/$monitor \1/p" >"$work/round"
+    awk '{ print "@@figure", $1 ":6.1", "tcp." $2, "Mbit/s", $3 / 1000 }' "$work/round"
+    cat "$work/round" >>"$work/figures"
     echo "round $round $monitor done"
   done
 done

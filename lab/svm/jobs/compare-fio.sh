@@ -13,7 +13,9 @@ for round in $(seq "$rounds"); do
     start_monitor $monitor
     reason=''
     ended_well 120 || die "$monitor: $reason: $(tail -n 5 "$work/console" "$work/stderr")"
-    tr -d '\r' <"$work/console" | sed -n "s/^guest: fio \(.*\)/$monitor \1/p" >>"$work/figures"
+    tr -d '\r' <"$work/console" | sed -n "s/^guest: fio \(.*\)/$monitor \1/p" >"$work/round"
+    awk '{ print "@@figure", $1 ":6.1", "fio." $2, "IOPS", $4 }' "$work/round"
+    cat "$work/round" >>"$work/figures"
     echo "round $round $monitor done"
   done
 done
