@@ -2,10 +2,11 @@
 """Draws the report from what the measuring programs wrote.
 
 report.py FOLDER: reads FOLDER/figures.jsonl (one series a line: subject, metric, unit, values),
-FOLDER/hot_path.json (Google Benchmark) and FOLDER/host.json; writes FOLDER/report.html, which needs
+FOLDER/micro-*.json (Google Benchmark) and FOLDER/host.json; writes FOLDER/report.html, which needs
 nothing else, and FOLDER/report.json. Only Python's own library is used.
 """
 
+import glob
 import html
 import json
 import os
@@ -112,9 +113,10 @@ def cdf(series, unit, label):
         return ""
     low = math.log10(min(v[0] for _, v in series) * 0.9)
     high = math.log10(max(v[-1] for _, v in series) * 1.1)
-    width, height, left, bottom = 760, 300, 50, 40
+    top = 8 + 18 * len(series)
+    width, height, left, bottom = 760, 290 + top, 50, 40
     plot_x = lambda v: left + (width - left - 20) * (math.log10(v) - low) / (high - low)
-    plot_y = lambda p: height - bottom - (height - bottom - 15) * p
+    plot_y = lambda p: height - bottom - (height - bottom - 15 - top) * p
     parts = []
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(f'<line x1="{left}" x2="{width - 20}" y1="{plot_y(share):.1f}" y2="{plot_y(share):.1f}" class="grid"/>')
@@ -123,13 +125,13 @@ def cdf(series, unit, label):
         for digit in (1, 2, 5):
             value = digit * 10.0 ** exponent
             if low <= math.log10(value) <= high:
-                parts.append(f'<line x1="{plot_x(value):.1f}" x2="{plot_x(value):.1f}" y1="15" y2="{height - bottom}" class="grid"/>')
+                parts.append(f'<line x1="{plot_x(value):.1f}" x2="{plot_x(value):.1f}" y1="{15 + top}" y2="{height - bottom}" class="grid"/>')
                 parts.append(text(plot_x(value), height - bottom + 16, f"{value:g}", "middle", "small"))
     parts.append(text((left + width) / 2, height - 6, unit, "middle", "small"))
     for i, (name, values) in enumerate(series):
         points = [f"{plot_x(v):.1f},{plot_y((k + 1) / len(values)):.1f}" for k, v in enumerate(values)]
         parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{COLORS[i % 6]}" stroke-width="2"/>')
-    parts += legend([name for name, _ in series], width - 190, height - bottom - 20 - 18 * len(series))
+    parts += legend([name for name, _ in series], left, 14)
     return svg(width, height, parts, label)
 
 
@@ -240,15 +242,16 @@ def all_figures_table(figures):
     return table(["metric", "subject", "unit", "n", "min", "p10", "median", "p90", "p99", "max"], rows)
 
 
-def micro_table(path):
-    if not os.path.exists(path):
-        return ""
-    with open(path, encoding="utf-8") as file:
-        runs = json.load(file)["benchmarks"]
-    rows = [[r["name"], f'{r["cpu_time"]:.1f} {r["time_unit"]}', f'{r["iterations"]:,}',
-             ", ".join(f"{k} {v:,.1f}" for k, v in r.items()
-                       if isinstance(v, float) and k not in ("cpu_time", "real_time"))] for r in runs]
-    return table(["step", "CPU time", "iterations", "counters"], rows)
+def micro_table(folder):
+    rows = []
+    for path in sorted(glob.glob(os.path.join(folder, "micro-*.json"))):
+        with open(path, encoding="utf-8") as file:
+            runs = [r for r in json.load(file)["benchmarks"] if not r.get("error_occurred")]
+        rows += [[html.escape(r["name"]), f'{r["real_time"]:.1f} {r["time_unit"]}',
+                  f'{r["cpu_time"]:.1f} {r["time_unit"]}', f'{r["iterations"]:,}',
+                  ", ".join(f"{k} {v:,.1f}" for k, v in r.items()
+                            if isinstance(v, float) and k not in ("cpu_time", "real_time"))] for r in runs]
+    return table(["step", "time", "CPU time", "iterations", "counters"], rows) if rows else ""
 
 
 STYLE = """
@@ -290,7 +293,7 @@ def page(figures, host, promises, folder):
          bars([m[4:] for m in figures.metrics("fio.")], ["mote:6.1", "qemu:6.1"], io_value("fio."), "IOPS", "fio")),
         ("TCP in a Linux guest in the emulated host",
          bars([m[4:] for m in figures.metrics("tcp.")], ["mote:6.1", "qemu:6.1"], io_value("tcp."), "Mbit/s", "TCP")),
-        ("Hot paths (Google Benchmark)", micro_table(os.path.join(folder, "hot_path.json"))),
+        ("Steps: hot paths, KVM set-up, network (Google Benchmark)", micro_table(folder)),
         ("Every figure", all_figures_table(figures)),
     ]
     facts = "<br>".join(f"{html.escape(k)}: {html.escape(str(v))}" for k, v in host.items())
