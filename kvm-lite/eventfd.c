@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Eventfds as wires: an irqfd injects its GSI when it is signalled, an ioeventfd is signalled by a
+ * guest's write. Neither wakes the monitor's vCPU threads.
+ *
+ * An irqfd dies in one of three ways: user space takes it away, the VM goes, or the last file of
+ * the eventfd is closed. Whoever first takes it off the VM's list, under irqfd_lock, queues its
+ * shutdown, which alone frees it; a VM waits for these before it goes.
+ */
+#include "internal.h"
+
+#include <linux/eventfd.h>
+#include <linux/file.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/version.h>
+#include <linux/workqueue.h>
+
+/* As many as KVM has places on a bus. */
+#define IOEVENTFDS_MAX	1000
+
+struct irqfd {
+	struct kvml_vm *vm;
+	struct eventfd_ctx *eventfd;
+	u32 gsi;
+	struct list_head entry;		/* in the VM's list; empty once it is dying */
+	wait_queue_entry_t wait;
+	poll_table poll;
+	struct work_struct shutdown;
+};
+
+struct ioeventfd {
+	struct hlist_node node;
+	struct rcu_head rcu;
+	struct eventfd_ctx *eventfd;
+	enum kvml_bus bus;
+	u64 address;
+	u32 length;			/* 0: any */
+	bool any_value;
+	u64 value;
+};
+
+static struct workqueue_struct *shutdown_queue;
+
+int kvml_eventfd_module_init(void)
+{
+	shutdown_queue = alloc_workqueue("kvm-lite-irqfd", 0, 0);
+	return shutdown_queue ? 0 : -ENOMEM;
+}
+
+void kvml_eventfd_module_exit(void)
+{
+	destroy_workqueue(shutdown_queue);
+	/* free_ioeventfd() is code of this module. */
+	rcu_barrier();
+}
+
+/* ----- irqfd ----- */
+
+static void shut_irqfd(struct work_struct *work)
+{
+	struct irqfd *irqfd = container_of(work, struct irqfd, shutdown);
+	u64 count;
+
+	/* After this the eventfd calls us no more. */
+	eventfd_ctx_remove_wait_queue(irqfd->eventfd, &irqfd->wait, &count);
+	eventfd_ctx_put(irqfd->eventfd);
+	kfree(irqfd);
+}
+
+/* The caller holds irqfd_lock. */
+static void deactivate(struct irqfd *irqfd)
+{
+	lockdep_assert_held(&irqfd->vm->interrupts.irqfd_lock);
+	list_del_init(&irqfd->entry);
+	queue_work(shutdown_queue, &irqfd->shutdown);
+}
+
+/* The eventfd was signalled or closed. It holds its wait queue's lock, interrupts are off. */
+static int irqfd_wakeup(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
+{
+	struct irqfd *irqfd = container_of(wait, struct irqfd, wait);
+	struct kvml_interrupts *interrupts = &irqfd->vm->interrupts;
+	const __poll_t events = key_to_poll(key);
+	unsigned long flags;
+	u64 count;
+
+	if (events & EPOLLIN) {
+		/* One edge, however often it was signalled; the next signal is a new one. */
+		eventfd_ctx_do_read(irqfd->eventfd, &count);
+		kvml_signal_gsi(irqfd->vm, irqfd->gsi);
+	}
+	if (events & EPOLLHUP) {
+		spin_lock_irqsave(&interrupts->irqfd_lock, flags);
+		if (!list_empty(&irqfd->entry))
+			deactivate(irqfd);
+		spin_unlock_irqrestore(&interrupts->irqfd_lock, flags);
+	}
+	return 0;
+}
+
+static void irqfd_enqueue(struct file *file, wait_queue_head_t *queue, poll_table *poll)
+{
+	struct irqfd *irqfd = container_of(poll, struct irqfd, poll);
+
+	add_wait_queue(queue, &irqfd->wait);
+}
+
+/* Puts it on the VM's list, unless its eventfd is there already. */
+static int list_irqfd(struct irqfd *irqfd)
+{
+	struct kvml_interrupts *interrupts = &irqfd->vm->interrupts;
+	struct irqfd *other;
+	int outcome = 0;
+
+	spin_lock_irq(&interrupts->irqfd_lock);
+	list_for_each_entry(other, &interrupts->irqfds, entry) {
+		if (other->eventfd == irqfd->eventfd)
+			outcome = -EBUSY;
+	}
+	if (!outcome)
+		list_add_tail(&irqfd->entry, &interrupts->irqfds);
+	spin_unlock_irq(&interrupts->irqfd_lock);
+	return outcome;
+}
+
+static int assign_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
+{
+	struct file *file;
+	struct irqfd *irqfd;
+	int outcome;
+
+	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	if (!irqfd)
+		return -ENOMEM;
+	irqfd->vm = vm;
+	irqfd->gsi = args->gsi;
+	INIT_LIST_HEAD(&irqfd->entry);
+	INIT_WORK(&irqfd->shutdown, shut_irqfd);
+	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
+	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
+
+	file = eventfd_fget(args->fd);
+	if (IS_ERR(file)) {
+		outcome = PTR_ERR(file);
+		goto free;
+	}
+	irqfd->eventfd = eventfd_ctx_fileget(file);
+	if (IS_ERR(irqfd->eventfd)) {
+		outcome = PTR_ERR(irqfd->eventfd);
+		goto put_file;
+	}
+	outcome = list_irqfd(irqfd);
+	if (outcome) {
+		eventfd_ctx_put(irqfd->eventfd);
+		goto put_file;
+	}
+	/* From here on irqfd_wakeup() is called. What was signalled before is not lost either. */
+	if (vfs_poll(file, &irqfd->poll) & EPOLLIN)
+		kvml_signal_gsi(vm, args->gsi);
+	fput(file);
+	return 0;
+
+put_file:
+	fput(file);
+free:
+	kfree(irqfd);
+	return outcome;
+}
+
+static int deassign_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
+{
+	struct kvml_interrupts *interrupts = &vm->interrupts;
+	struct eventfd_ctx *eventfd = eventfd_ctx_fdget(args->fd);
+	struct irqfd *irqfd, *next;
+
+	if (IS_ERR(eventfd))
+		return PTR_ERR(eventfd);
+	spin_lock_irq(&interrupts->irqfd_lock);
+	list_for_each_entry_safe(irqfd, next, &interrupts->irqfds, entry) {
+		if (irqfd->eventfd == eventfd && irqfd->gsi == args->gsi)
+			deactivate(irqfd);
+	}
+	spin_unlock_irq(&interrupts->irqfd_lock);
+	eventfd_ctx_put(eventfd);
+	/* No interrupt comes from it once the ioctl returns. */
+	flush_workqueue(shutdown_queue);
+	return 0;
+}
+
+int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
+{
+	int outcome;
+
+	/* Resampling is for level-triggered pins of an IOAPIC that kvm-lite does not have. */
+	if (args->flags & ~KVM_IRQFD_FLAG_DEASSIGN)
+		return -EINVAL;
+	/* The mutex keeps an assignment from being taken away half way. */
+	mutex_lock(&vm->interrupts.lock);
+	if (args->flags & KVM_IRQFD_FLAG_DEASSIGN)
+		outcome = deassign_irqfd(vm, args);
+	else
+		outcome = assign_irqfd(vm, args);
+	mutex_unlock(&vm->interrupts.lock);
+	return outcome;
+}
+
+/* ----- ioeventfd ----- */
+
+static void free_ioeventfd(struct rcu_head *rcu)
+{
+	struct ioeventfd *entry = container_of(rcu, struct ioeventfd, rcu);
+
+	eventfd_ctx_put(entry->eventfd);
+	kfree(entry);
+}
+
+/* Would one write signal both? */
+static bool collide(const struct ioeventfd *one, const struct ioeventfd *other)
+{
+	if (one->bus != other->bus || one->address != other->address)
+		return false;
+	if (!one->length || !other->length)
+		return true;
+	return one->length == other->length &&
+		(one->any_value || other->any_value || one->value == other->value);
+}
+
+static int assign_ioeventfd(struct kvml_vm *vm, struct ioeventfd *entry)
+{
+	struct kvml_interrupts *interrupts = &vm->interrupts;
+	struct ioeventfd *other;
+
+	if (interrupts->ioeventfd_count >= IOEVENTFDS_MAX)
+		return -ENOSPC;
+	hash_for_each_possible(interrupts->ioeventfds, other, node, entry->address) {
+		if (collide(entry, other))
+			return -EEXIST;
+	}
+	hash_add_rcu(interrupts->ioeventfds, &entry->node, entry->address);
+	interrupts->ioeventfd_count++;
+	return 0;
+}
+
+static void remove_ioeventfd(struct kvml_vm *vm, struct ioeventfd *entry)
+{
+	hash_del_rcu(&entry->node);
+	vm->interrupts.ioeventfd_count--;
+	call_rcu(&entry->rcu, free_ioeventfd);
+}
+
+static int deassign_ioeventfd(struct kvml_vm *vm, const struct ioeventfd *wanted)
+{
+	struct ioeventfd *entry;
+
+	hash_for_each_possible(vm->interrupts.ioeventfds, entry, node, wanted->address) {
+		if (entry->bus != wanted->bus || entry->address != wanted->address ||
+		    entry->length != wanted->length || entry->eventfd != wanted->eventfd ||
+		    entry->any_value != wanted->any_value)
+			continue;
+		if (!entry->any_value && entry->value != wanted->value)
+			continue;
+		remove_ioeventfd(vm, entry);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int check_ioeventfd(const struct kvm_ioeventfd *args)
+{
+	const u32 known = KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO |
+		KVM_IOEVENTFD_FLAG_DEASSIGN;
+
+	if (args->flags & ~known)
+		return -EINVAL;
+	switch (args->len) {
+	case 0:
+		/* Any length: then there is no value to compare. */
+		if (args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH)
+			return -EINVAL;
+		break;
+	case 1:
+	case 2:
+	case 4:
+	case 8:
+		break;
+	default:
+		return -EINVAL;
+	}
+	return args->addr + args->len < args->addr ? -EINVAL : 0;
+}
+
+int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
+{
+	const bool remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
+	struct ioeventfd *entry;
+	int outcome = check_ioeventfd(args);
+
+	if (outcome)
+		return outcome;
+	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
+	if (!entry)
+		return -ENOMEM;
+	entry->bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KVML_BUS_PIO : KVML_BUS_MMIO;
+	entry->address = args->addr;
+	entry->length = args->len;
+	entry->any_value = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
+	entry->value = args->datamatch;
+	entry->eventfd = eventfd_ctx_fdget(args->fd);
+	if (IS_ERR(entry->eventfd)) {
+		outcome = PTR_ERR(entry->eventfd);
+		kfree(entry);
+		return outcome;
+	}
+	mutex_lock(&vm->interrupts.lock);
+	outcome = remove ? deassign_ioeventfd(vm, entry) : assign_ioeventfd(vm, entry);
+	mutex_unlock(&vm->interrupts.lock);
+	if (outcome || remove) {
+		eventfd_ctx_put(entry->eventfd);
+		kfree(entry);
+	}
+	return outcome;
+}
+
+static void signal_eventfd(struct eventfd_ctx *eventfd)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	eventfd_signal(eventfd);
+#else
+	eventfd_signal(eventfd, 1);
+#endif
+}
+
+bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length, u64 value)
+{
+	struct ioeventfd *entry;
+	bool taken = false;
+
+	rcu_read_lock();
+	hash_for_each_possible_rcu(vm->interrupts.ioeventfds, entry, node, address) {
+		if (entry->bus != bus || entry->address != address ||
+		    (entry->length && entry->length != length) ||
+		    (!entry->any_value && entry->value != value))
+			continue;
+		signal_eventfd(entry->eventfd);
+		taken = true;
+		break;
+	}
+	rcu_read_unlock();
+	return taken;
+}
+
+/* ----- The VM goes ----- */
+
+void kvml_eventfds_release(struct kvml_vm *vm)
+{
+	struct kvml_interrupts *interrupts = &vm->interrupts;
+	struct irqfd *irqfd, *next;
+	struct ioeventfd *entry;
+	struct hlist_node *following;
+	int bucket;
+
+	spin_lock_irq(&interrupts->irqfd_lock);
+	list_for_each_entry_safe(irqfd, next, &interrupts->irqfds, entry)
+		deactivate(irqfd);
+	spin_unlock_irq(&interrupts->irqfd_lock);
+	/* Also for those whose eventfd was closed a moment ago. */
+	flush_workqueue(shutdown_queue);
+
+	mutex_lock(&interrupts->lock);
+	hash_for_each_safe(interrupts->ioeventfds, bucket, following, entry, node)
+		remove_ioeventfd(vm, entry);
+	mutex_unlock(&interrupts->lock);
+}

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The LAPIC in the kernel: lapic_state.h with a lock, a clock and a timer around it, and the way of
+ * messages from one to the others. Each operation runs the state machine under the LAPIC's lock,
+ * starts the timer there if its time changed, and does everything else after the lock is released.
+ */
+#include "internal.h"
+
+#include <linux/ktime.h>
+#include <linux/minmax.h>
+
+static u64 guest_tsc(struct kvml_vcpu *vcpu)
+{
+	return rdtsc() + READ_ONCE(vcpu->tsc_offset);
+}
+
+/*
+ * Makes the hrtimer stand where the state machine wants it. The callback may run at the same time
+ * and wait for the lock that is held here: it looks at the state again, so a late one does no harm.
+ */
+static void program_timer(struct kvml_lapic *lapic)
+{
+	const struct kvml_apic *apic = &lapic->apic;
+	u64 expires;
+
+	lockdep_assert_held(&lapic->lock);
+	if (apic->tsc_deadline)
+		expires = ktime_get_ns() + kvml_clock_ns_until(tsc_khz, guest_tsc(lapic->vcpu),
+							       apic->tsc_deadline);
+	else
+		expires = apic->deadline_ns;
+	if (expires)
+		hrtimer_start(&lapic->timer, ns_to_ktime(min_t(u64, expires, KTIME_MAX)),
+			      HRTIMER_MODE_ABS_HARD);
+	else
+		hrtimer_try_to_cancel(&lapic->timer);
+}
+
+static enum hrtimer_restart timer_fired(struct hrtimer *timer)
+{
+	struct kvml_lapic *lapic = container_of(timer, struct kvml_lapic, timer);
+	struct kvml_apic_effects effects = {};
+	unsigned long flags;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	kvml_apic_timer_expired(&lapic->apic, ktime_get_ns(), guest_tsc(lapic->vcpu), &effects);
+	/* A period begins, or the two clocks disagree by a little and the TSC is not there yet. */
+	if (lapic->apic.deadline_ns || lapic->apic.tsc_deadline)
+		program_timer(lapic);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	if (effects.flags & KVML_APIC_EFFECT_INTERRUPT)
+		kvml_vcpu_kick(lapic->vcpu);
+	return HRTIMER_NORESTART;
+}
+
+void kvml_lapic_create(struct kvml_vcpu *vcpu)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+
+	spin_lock_init(&lapic->lock);
+	lapic->vcpu = vcpu;
+	lapic->eoi_vector = -1;
+	kvml_apic_power_up(&lapic->apic, vcpu->id, vcpu->id == 0);
+	hrtimer_init(&lapic->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
+	lapic->timer.function = timer_fired;
+}
+
+void kvml_lapic_destroy(struct kvml_vcpu *vcpu)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	unsigned long flags;
+
+	/* Disarmed first: a periodic callback would start the timer again. */
+	spin_lock_irqsave(&lapic->lock, flags);
+	lapic->apic.tsc_deadline = 0;
+	lapic->apic.deadline_ns = 0;
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	hrtimer_cancel(&lapic->timer);
+}
+
+/* ----- Messages ----- */
+
+static void set_events(struct kvml_lapic *lapic, const struct kvml_apic_effects *effects)
+{
+	if (effects->flags & KVML_APIC_EFFECT_INIT) {
+		/* A SIPI from before the INIT is lost, as it would be in hardware. */
+		clear_bit(KVML_EVENT_STARTUP, &lapic->events);
+		set_bit(KVML_EVENT_INIT, &lapic->events);
+	}
+	if (effects->flags & KVML_APIC_EFFECT_STARTUP) {
+		WRITE_ONCE(lapic->startup_vector, effects->startup_vector);
+		/* The vector before the bit that says there is one. */
+		smp_wmb();
+		set_bit(KVML_EVENT_STARTUP, &lapic->events);
+	}
+}
+
+/* Gives @message to @vcpu if it is meant; true if it was taken. */
+static bool deliver(struct kvml_vcpu *vcpu, const struct kvml_apic_message *message,
+		    const struct kvml_apic *source)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	struct kvml_apic_effects effects = {};
+	unsigned long flags;
+	bool taken;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	taken = kvml_apic_matches(&lapic->apic, message, source) &&
+		kvml_apic_accept(&lapic->apic, message, &effects);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	if (!effects.flags)
+		return taken;
+	set_events(lapic, &effects);
+	if (effects.flags & KVML_APIC_EFFECT_NMI)
+		kvml_vcpu_queue_nmi(vcpu);
+	kvml_vcpu_kick(vcpu);
+	return taken;
+}
+
+/* Interrupts of lowest priority go round the vCPUs that would take them. */
+static int deliver_to_one(struct kvml_vm *vm, const struct kvml_apic_message *message,
+			  const struct kvml_apic *source)
+{
+	const u32 count = smp_load_acquire(&vm->vcpu_count);
+	u32 first, i;
+
+	if (!count)
+		return 0;
+	first = (u32)atomic_inc_return(&vm->interrupts.next_lowest) % count;
+	for (i = 0; i < count; i++) {
+		if (deliver(vm->vcpus[(first + i) % count], message, source))
+			return 1;
+	}
+	return 0;
+}
+
+int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *message,
+		      struct kvml_vcpu *source)
+{
+	const struct kvml_apic *sender = source ? &source->lapic.apic : NULL;
+	/* Pairs with the release in KVM_CREATE_VCPU: a counted vCPU is complete. */
+	const u32 count = smp_load_acquire(&vm->vcpu_count);
+	int taken = 0;
+	u32 i;
+
+	if (message->lowest_priority)
+		return deliver_to_one(vm, message, sender);
+	for (i = 0; i < count; i++)
+		taken += deliver(vm->vcpus[i], message, sender);
+	return taken;
+}
+
+/* ----- What a vCPU does to its own LAPIC ----- */
+
+/* Ends an operation that lock_lapic() began. */
+static void finish(struct kvml_vcpu *vcpu, const struct kvml_apic_effects *effects,
+		   unsigned long flags)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+
+	if (effects->flags & KVML_APIC_EFFECT_TIMER)
+		program_timer(lapic);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	if (effects->flags & KVML_APIC_EFFECT_SEND)
+		kvml_send_message(vcpu->vm, &effects->message, vcpu);
+	if ((effects->flags & KVML_APIC_EFFECT_EOI) &&
+	    kvml_ioapic_owns(vcpu->vm, effects->eoi_vector))
+		lapic->eoi_vector = effects->eoi_vector;
+}
+
+int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	unsigned long flags;
+	int vector;
+
+	/* Whoever sets it kicks the vCPU afterwards, so a stale false is soon looked at again. */
+	if (!READ_ONCE(lapic->apic.irr_any))
+		return -1;
+	spin_lock_irqsave(&lapic->lock, flags);
+	vector = kvml_apic_pending(&lapic->apic);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	return vector;
+}
+
+int kvml_lapic_take_vector(struct kvml_vcpu *vcpu)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	unsigned long flags;
+	int vector;
+
+	if (!READ_ONCE(lapic->apic.irr_any))
+		return -1;
+	spin_lock_irqsave(&lapic->lock, flags);
+	vector = kvml_apic_pending(&lapic->apic);
+	if (vector >= 0)
+		kvml_apic_acknowledge(&lapic->apic, vector);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	return vector;
+}
+
+bool kvml_lapic_has_events(struct kvml_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->lapic.events);
+}
+
+/* SDM, "MP Initialization Protocol": INIT resets, and a SIPI wakes who waits for one. */
+void kvml_lapic_accept_events(struct kvml_vcpu *vcpu)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	unsigned long flags;
+
+	if (test_and_clear_bit(KVML_EVENT_INIT, &lapic->events)) {
+		spin_lock_irqsave(&lapic->lock, flags);
+		kvml_apic_reset(&lapic->apic);
+		program_timer(lapic);
+		spin_unlock_irqrestore(&lapic->lock, flags);
+		kvml_vcpu_init(vcpu);
+		WRITE_ONCE(vcpu->mp_state, vcpu->id == 0 ? KVM_MP_STATE_RUNNABLE :
+			   KVM_MP_STATE_INIT_RECEIVED);
+	}
+	if (!test_and_clear_bit(KVML_EVENT_STARTUP, &lapic->events))
+		return;
+	/* Pairs with set_events(). */
+	smp_rmb();
+	if (vcpu->mp_state != KVM_MP_STATE_INIT_RECEIVED)
+		return;
+	kvml_vcpu_startup(vcpu, READ_ONCE(lapic->startup_vector));
+	WRITE_ONCE(vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
+}
+
+int kvml_lapic_take_eoi(struct kvml_vcpu *vcpu)
+{
+	const int vector = vcpu->lapic.eoi_vector;
+
+	vcpu->lapic.eoi_vector = -1;
+	return vector;
+}
+
+bool kvml_lapic_accepts_extint(struct kvml_vcpu *vcpu)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	unsigned long flags;
+	bool accepts;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	accepts = kvml_apic_accepts_extint(&lapic->apic);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	return accepts;
+}
+
+bool kvml_lapic_mmio(struct kvml_vcpu *vcpu, u64 gpa, bool write, u32 length, u64 *value)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	struct kvml_apic_effects effects = {};
+	u64 base, offset;
+	unsigned long flags;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	base = lapic->apic.base;
+	offset = gpa - (base & PAGE_MASK);
+	if (!kvml_apic_hardware_enabled(&lapic->apic) || kvml_apic_is_x2apic(&lapic->apic) ||
+	    offset >= KVML_APIC_PAGE_SIZE) {
+		spin_unlock_irqrestore(&lapic->lock, flags);
+		return false;
+	}
+	if (write)
+		kvml_apic_page_write(&lapic->apic, offset, length, *value, ktime_get_ns(),
+				     &effects);
+	else
+		*value = kvml_apic_page_read(&lapic->apic, offset, length, ktime_get_ns());
+	finish(vcpu, &effects, flags);
+	return true;
+}
+
+int kvml_lapic_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	unsigned long flags;
+	int outcome;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	outcome = kvml_apic_msr_read(&lapic->apic, msr, ktime_get_ns(), value);
+	spin_unlock_irqrestore(&lapic->lock, flags);
+	return outcome;
+}
+
+int kvml_lapic_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	struct kvml_apic_effects effects = {};
+	unsigned long flags;
+	int outcome;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	outcome = kvml_apic_msr_write(&lapic->apic, msr, value, ktime_get_ns(), &effects);
+	finish(vcpu, &effects, flags);
+	return outcome;
+}
+
+u64 kvml_lapic_base(struct kvml_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->lapic.apic.base);
+}
+
+int kvml_lapic_set_base(struct kvml_vcpu *vcpu, u64 value, bool host)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	struct kvml_apic_effects effects = {};
+	const u8 bits = vcpu->physical_bits;
+	unsigned long flags;
+	int outcome;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	if (host)
+		outcome = kvml_apic_restore_base(&lapic->apic, value, bits, &effects);
+	else
+		outcome = kvml_apic_write_base(&lapic->apic, value, bits,
+					       kvml_cpuid_has_x2apic(vcpu), &effects);
+	finish(vcpu, &effects, flags);
+	return outcome;
+}
+
+u64 kvml_lapic_tsc_deadline(struct kvml_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->lapic.apic.tsc_deadline);
+}
+
+void kvml_lapic_set_tsc_deadline(struct kvml_vcpu *vcpu, u64 deadline)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+	struct kvml_apic_effects effects = {};
+	unsigned long flags;
+
+	spin_lock_irqsave(&lapic->lock, flags);
+	kvml_apic_write_tsc_deadline(&lapic->apic, deadline, &effects);
+	/* A deadline that has passed fires here, without the detour through the host's timer. */
+	kvml_apic_timer_expired(&lapic->apic, 0, guest_tsc(vcpu), &effects);
+	finish(vcpu, &effects, flags);
+}
+
+void kvml_lapic_tsc_changed(struct kvml_vcpu *vcpu)
+{
+	struct kvml_apic_effects effects = { .flags = KVML_APIC_EFFECT_TIMER };
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->lapic.lock, flags);
+	finish(vcpu, &effects, flags);
+}
+
+u64 kvml_lapic_cr8(struct kvml_vcpu *vcpu)
+{
+	return kvml_apic_read_cr8(&vcpu->lapic.apic);
+}
+
+void kvml_lapic_set_cr8(struct kvml_vcpu *vcpu, u64 cr8)
+{
+	struct kvml_apic_effects effects = {};
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->lapic.lock, flags);
+	kvml_apic_write_cr8(&vcpu->lapic.apic, cr8, &effects);
+	finish(vcpu, &effects, flags);
+}
+
+void kvml_lapic_get_state(struct kvml_vcpu *vcpu, struct kvm_lapic_state *state)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->lapic.lock, flags);
+	kvml_apic_save(&vcpu->lapic.apic, state, ktime_get_ns());
+	spin_unlock_irqrestore(&vcpu->lapic.lock, flags);
+}
+
+int kvml_lapic_set_state(struct kvml_vcpu *vcpu, const struct kvm_lapic_state *state)
+{
+	struct kvml_apic_effects effects = {};
+	unsigned long flags;
+	int outcome;
+
+	spin_lock_irqsave(&vcpu->lapic.lock, flags);
+	outcome = kvml_apic_restore(&vcpu->lapic.apic, state, ktime_get_ns(), &effects);
+	finish(vcpu, &effects, flags);
+	return outcome;
+}

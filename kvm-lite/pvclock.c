@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * kvmclock (Linux Documentation/virt/kvm/x86/msr.rst): a page in which the guest finds how its TSC
+ * relates to nanoseconds since boot, and the wall time of that boot. The VM's time is
+ * the host's TSC itself, counted from a reference, so the module loads only where the TSC is
+ * constant. Steal time is not offered.
+ */
+#include "internal.h"
+
+#include <asm/pvclock-abi.h>
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <linux/timekeeping.h>
+#include <uapi/asm/kvm_para.h>
+
+/* The caller holds the clock's lock. */
+static u64 time_at(const struct kvml_clock *clock, u64 host_tsc)
+{
+	return clock->reference_ns + kvml_clock_ns(&clock->scale, host_tsc - clock->reference_tsc);
+}
+
+/* The caller holds the clock's lock, or nobody else knows the VM yet. */
+static void set_time(struct kvml_clock *clock, u64 guest_ns)
+{
+	clock->reference_tsc = rdtsc_ordered();
+	clock->reference_ns = guest_ns;
+	WRITE_ONCE(clock->generation, clock->generation + 1);
+}
+
+void kvml_clock_create(struct kvml_vm *vm)
+{
+	mutex_init(&vm->clock.lock);
+	vm->clock.scale = kvml_clock_scale_of(tsc_khz);
+	set_time(&vm->clock, 0);
+}
+
+bool kvml_clock_owns_msr(u32 msr)
+{
+	switch (msr) {
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_NEW:
+	case MSR_KVM_SYSTEM_TIME:
+	case MSR_KVM_SYSTEM_TIME_NEW:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
+{
+	switch (msr) {
+	case MSR_KVM_SYSTEM_TIME:
+	case MSR_KVM_SYSTEM_TIME_NEW:
+		*value = vcpu->clock.system_time_msr;
+		return 0;
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_NEW:
+		*value = vcpu->vm->wall_clock_msr;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/*
+ * Writes @size bytes of a structure that begins with a version; an odd version says that what
+ * follows is being written. Memory that is not there is the guest's own problem.
+ */
+static void write_versioned(struct kvml_vm *vm, u64 gpa, void *data, u32 size)
+{
+	u32 *const version = data;
+
+	if (kvml_read_guest(vm, gpa, version, sizeof(*version)))
+		return;
+	*version = (*version | 1) + 2;
+	if (kvml_write_guest(vm, gpa, version, sizeof(*version)))
+		return;
+	/* The odd version, the data and the even one become visible in this order. */
+	smp_wmb();
+	if (kvml_write_guest(vm, gpa + sizeof(*version), version + 1, size - sizeof(*version)))
+		return;
+	smp_wmb();
+	*version += 1;
+	kvml_write_guest(vm, gpa, version, sizeof(*version));
+}
+
+static void write_wall_clock(struct kvml_vm *vm, u64 gpa)
+{
+	struct pvclock_wall_clock wall = {};
+	u64 boot_ns, remainder;
+
+	mutex_lock(&vm->clock.lock);
+	boot_ns = ktime_get_real_ns() - time_at(&vm->clock, rdtsc_ordered());
+	mutex_unlock(&vm->clock.lock);
+	wall.sec = div64_u64_rem(boot_ns, NSEC_PER_SEC, &remainder);
+	wall.nsec = remainder;
+	write_versioned(vm, gpa, &wall, sizeof(wall));
+}
+
+int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
+{
+	switch (msr) {
+	case MSR_KVM_SYSTEM_TIME:
+	case MSR_KVM_SYSTEM_TIME_NEW:
+		vcpu->clock.system_time_msr = value;
+		vcpu->clock.pending = value & 1;
+		return 0;
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_NEW:
+		WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
+		if (value)
+			write_wall_clock(vcpu->vm, value);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
+{
+	vcpu->clock.pending = vcpu->clock.system_time_msr & 1;
+}
+
+void kvml_clock_update(struct kvml_vcpu *vcpu)
+{
+	struct kvml_clock *clock = &vcpu->vm->clock;
+	struct pvclock_vcpu_time_info info = {};
+
+	if (likely(!vcpu->clock.pending &&
+		   vcpu->clock.generation == READ_ONCE(clock->generation)))
+		return;
+	vcpu->clock.pending = false;
+	mutex_lock(&clock->lock);
+	vcpu->clock.generation = clock->generation;
+	info.tsc_timestamp = clock->reference_tsc + vcpu->tsc_offset;
+	info.system_time = clock->reference_ns;
+	info.tsc_to_system_mul = clock->scale.multiplier;
+	info.tsc_shift = clock->scale.shift;
+	mutex_unlock(&clock->lock);
+	if (!(vcpu->clock.system_time_msr & 1))
+		return;
+	info.flags = PVCLOCK_TSC_STABLE_BIT;
+	if (vcpu->clock.paused)
+		info.flags |= PVCLOCK_GUEST_STOPPED;
+	vcpu->clock.paused = false;
+	write_versioned(vcpu->vm, vcpu->clock.system_time_msr & ~1ULL, &info, sizeof(info));
+}
+
+void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data)
+{
+	u64 tsc;
+
+	memset(data, 0, sizeof(*data));
+	mutex_lock(&vm->clock.lock);
+	tsc = rdtsc_ordered();
+	data->realtime = ktime_get_real_ns();
+	data->clock = time_at(&vm->clock, tsc);
+	mutex_unlock(&vm->clock.lock);
+	data->host_tsc = tsc;
+	data->flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+}
+
+int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)
+{
+	u64 now = data->clock;
+
+	/* The stable bit and the host's TSC are what KVM_GET_CLOCK gave; they may come back. */
+	if (data->flags & ~(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC))
+		return -EINVAL;
+	if (data->flags & KVM_CLOCK_REALTIME) {
+		const u64 real = ktime_get_real_ns();
+
+		/* The guest's clock runs on while it is being moved; it never runs back. */
+		if (real > data->realtime)
+			now += real - data->realtime;
+	}
+	mutex_lock(&vm->clock.lock);
+	set_time(&vm->clock, now);
+	mutex_unlock(&vm->clock.lock);
+	return 0;
+}
+
+int kvml_clock_pause(struct kvml_vcpu *vcpu)
+{
+	if (!(vcpu->clock.system_time_msr & 1))
+		return -EINVAL;
+	vcpu->clock.paused = true;
+	vcpu->clock.pending = true;
+	return 0;
+}
