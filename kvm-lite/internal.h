@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The structures of kvm-lite and what its files offer one another.
+ *
+ * A VM lives as long as one of its descriptors (its own and its vCPUs'). A vCPU belongs to the
+ * thread that holds its mutex; everybody else may only read what is marked "any thread", post to its
+ * LAPIC and kick it.
+ *
+ * Lock order:
+ *   vcpu->lock (mutex; each vCPU ioctl)
+ *     vm->lock (mutex; creation of vCPUs, changes of memory slots)
+ *       vm->slots_lock (rwsem; read: use of slots, write: their change)
+ *         mm's own locks (a page of guest memory is faulted in)
+ *           vm->ept.lock (spin; EPT entries; also taken by the mmu notifier, inside mm's locks)
+ *   vm->clock.lock, and the locks in interrupts.h, take nothing of the above.
+ * Slots change with slots_lock written and ept.lock held, so either of them is enough to read.
+ */
+#ifndef KVML_INTERNAL_H
+#define KVML_INTERNAL_H
+
+#include <linux/kernel.h>
+#include <linux/kvm.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/preempt.h>
+#include <linux/rwsem.h>
+#include <linux/sched.h>
+#include <linux/wait.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
+#include <asm/msr.h>
+#include <asm/tsc.h>
+
+#include "interrupts.h"
+
+#define KVML_NAME		"kvm-lite"
+#define KVML_VCPUS_MAX		64u
+#define KVML_SLOTS_MAX		64u
+#define KVML_CPUID_MAX		128u
+#define KVML_MSRS_MAX		256u
+/* kvm_run, then one page of port I/O data. */
+#define KVML_RUN_PAGES		2
+#define KVML_PIO_OFFSET		PAGE_SIZE
+
+/* A range of guest-physical pages and the process's pages behind them. */
+struct kvml_memslot {
+	u32 id;
+	u32 flags;		/* KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY */
+	u64 gfn;
+	u64 pages;
+	unsigned long hva;
+	unsigned long *dirty;	/* one bit a page; null unless logged */
+};
+
+struct kvml_ept {
+	spinlock_t lock;
+	u64 *root;
+	u64 pointer;			/* EPTP */
+	atomic64_t generation;		/* entries were taken away; see kvml_ept_flush() */
+	/* mmu notifier: an invalidation is under way, or was, since the sequence was read. */
+	unsigned long invalidations;
+	unsigned long sequence;
+};
+
+struct kvml_vm {
+	refcount_t users;
+	struct mm_struct *mm;
+	struct mmu_notifier notifier;
+	struct mutex lock;
+	struct rw_semaphore slots_lock;
+	struct kvml_memslot slots[KVML_SLOTS_MAX];	/* sorted by gfn */
+	u32 slot_count;
+	struct kvml_ept ept;
+	struct kvml_interrupts interrupts;
+	struct kvml_clock clock;
+	u64 wall_clock_msr;
+	u64 tsc_offset;			/* what vCPUs start with: their TSC is 0 at VM creation */
+	bool split_irqchip;
+	u32 vcpu_count;			/* release/acquire: that many of vcpus are complete */
+	struct kvml_vcpu *vcpus[KVML_VCPUS_MAX];
+	struct cpumask flush_mask;	/* scratch of kvml_ept_flush(), under ept.lock */
+};
+
+/* What waits to be injected, or was on its way when the guest left. */
+struct kvml_events {
+	bool exception_pending;
+	bool exception_has_error;
+	u8 exception_vector;
+	u32 exception_error;
+	bool interrupt_injected;	/* taken from the LAPIC (or KVM_INTERRUPT), not delivered yet */
+	bool interrupt_soft;
+	u8 interrupt_vector;
+	bool nmi_injected;
+	u8 nmi_pending;
+	u32 instruction_length;		/* of a soft interrupt or exception under way */
+	bool user_interrupt;		/* KVM_INTERRUPT of a PIC in user space */
+	u8 user_vector;
+};
+
+/* What an exit to user space has to be completed with on the next KVM_RUN. */
+enum kvml_io_kind {
+	KVML_IO_NONE,
+	KVML_IO_PORT_IN,
+	KVML_IO_PORT_OUT,
+	KVML_IO_STRING_IN,
+	KVML_IO_MMIO_READ,
+	KVML_IO_MMIO_WRITE,
+};
+
+struct kvml_io {
+	enum kvml_io_kind kind;
+	u8 size;
+	u8 reg;			/* MMIO read: destination register */
+	u8 reg_size;
+	bool sign_extend;
+	bool high_byte;		/* AH, CH, DH, BH */
+	u32 count;		/* of string I/O */
+	u64 address;		/* of the string in guest-linear memory */
+};
+
+struct kvml_msrs {
+	u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+	u64 misc_enable, tsc_adjust, mcg_status, microcode;
+	u64 mtrr_default;
+	u64 mtrr_fixed[11];
+	u64 mtrr_variable[16];
+};
+
+/* What the processor holds while a vCPU is loaded, and held for the host before. */
+struct kvml_host_state {
+	u64 kernel_gs_base;
+	u64 tsc_aux;
+	u16 fs, gs, ds, es, ldt;
+};
+
+/* Bits of kvml_vcpu.requests; any thread sets them and kicks. */
+enum kvml_request {
+	KVML_REQUEST_NMI,
+	KVML_REQUEST_KICK,
+};
+
+enum kvml_mode {
+	KVML_OUTSIDE_GUEST,
+	KVML_IN_GUEST,		/* from before the last look at requests until after the exit */
+};
+
+struct kvml_vcpu {
+	struct kvml_vm *vm;
+	u32 id;
+	struct mutex lock;
+	struct kvm_run *run;	/* shared with user space, which may write it at any time */
+	void *pio;		/* the page behind it */
+	unsigned long regs[16];	/* RAX..R15 in instruction encoding; RSP lives in the VMCS */
+
+	/* VMCS; the list entry is guarded by its being on that CPU with interrupts off. */
+	struct page *vmcs;
+	int vmcs_cpu;		/* where it is loaded, or -1 */
+	struct list_head vmcs_entry;
+	bool launched;
+	u16 vpid;
+	int last_cpu;		/* whose TLB may hold entries of this vCPU */
+	u64 ept_generation;	/* of the last INVEPT on last_cpu */
+	bool flush_vpid;
+	struct kvml_host_state host;
+	bool loaded;
+	struct preempt_notifier preempt;
+
+	int mode;		/* enum kvml_mode; any thread */
+	int running_cpu;	/* valid in KVML_IN_GUEST; any thread */
+	unsigned long requests;	/* atomic bits; any thread */
+	wait_queue_head_t wait;
+	int mp_state;		/* any thread reads */
+
+	struct kvml_events events;
+	struct kvml_io io;
+	u64 cr2;		/* the guest's, while it does not run */
+	u64 cr8;		/* without an in-kernel LAPIC */
+	u64 xcr0;
+	u64 dr[4], dr6, dr7;
+	u64 tsc_offset;		/* any thread reads */
+	struct kvml_msrs msr;
+	struct fpu_guest fpu;
+	bool fpu_loaded;
+	sigset_t sigset;
+	bool sigset_active;
+
+	struct kvm_cpuid_entry2 *cpuid;
+	u32 cpuid_count;
+	u8 physical_bits;
+
+	struct kvml_lapic lapic;
+	struct kvml_vcpu_clock clock;
+};
+
+#include "vmx.h"
+
+/* How handling an exit ends. */
+enum kvml_next {
+	KVML_RESUME,		/* back into the guest */
+	KVML_TO_USER,		/* kvm_run says why */
+};
+
+/* ----- vm.c ----- */
+long kvml_vm_create(void);
+void kvml_vm_get(struct kvml_vm *vm);
+void kvml_vm_put(struct kvml_vm *vm);
+int kvml_check_extension(long capability);
+
+/* ----- memslot.c ----- */
+int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);
+int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
+void kvml_free_slots(struct kvml_vm *vm);
+/* The slot of @gfn, or null; slots_lock or ept.lock held. */
+struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn);
+/* Is there memory at @gpa? No lock held. */
+bool kvml_gpa_is_memory(struct kvml_vm *vm, u64 gpa);
+/* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
+int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
+int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
+
+/* ----- ept.c ----- */
+int kvml_ept_create(struct kvml_vm *vm);
+void kvml_ept_destroy(struct kvml_vm *vm);
+/* Makes @gpa accessible as @write says. 0; -ENOENT: no slot there (MMIO), or a write to read-only
+ * memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
+ */
+int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write);
+/* Takes away all entries of [gfn, gfn + pages); ept.lock held. True: kvml_ept_flush() is due. */
+bool kvml_ept_zap(struct kvml_vm *vm, u64 gfn, u64 pages);
+bool kvml_ept_write_protect(struct kvml_vm *vm, u64 gfn, u64 pages);
+/* Waits until no vCPU uses an entry taken away before; ept.lock held. */
+void kvml_ept_flush(struct kvml_vm *vm);
+
+/* ----- guest_walk.c: guest-linear to guest-physical ----- */
+/* -EFAULT: not mapped, or not so; *@error is the #PF error code. */
+int kvml_translate(struct kvml_vcpu *vcpu, u64 linear, u32 access, u64 *gpa, u32 *error);
+/* Copies through the guest's page tables; injects #PF and gives -EFAULT if that fails. */
+int kvml_read_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access);
+int kvml_write_linear(struct kvml_vcpu *vcpu, u64 linear, const void *data, u32 size);
+
+/* ----- vcpu.c ----- */
+long kvml_vcpu_create(struct kvml_vm *vm, unsigned long id);
+void kvml_vcpu_free(struct kvml_vcpu *vcpu);
+/* Puts the vCPU's state into the processor; preemption keeps it there. */
+void kvml_vcpu_load(struct kvml_vcpu *vcpu);
+void kvml_vcpu_put(struct kvml_vcpu *vcpu);
+/* Makes the vCPU look at its requests and LAPIC: wakes it or brings it out. Any context. */
+void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
+void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu);
+/* INIT and SIPI; loaded. */
+void kvml_vcpu_init(struct kvml_vcpu *vcpu);
+void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector);
+
+/* ----- run.c ----- */
+int kvml_vcpu_run(struct kvml_vcpu *vcpu);
+
+/* ----- regs.c; loaded ----- */
+void kvml_get_regs(struct kvml_vcpu *vcpu, struct kvm_regs *regs);
+void kvml_set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs);
+void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs);
+int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs);
+void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *events);
+int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *events);
+void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs);
+int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs);
+u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index);
+void kvml_set_reg(struct kvml_vcpu *vcpu, u32 index, u64 value);
+u64 kvml_cr0(void);
+u64 kvml_cr4(void);
+/* -EINVAL: the guest gets #GP. */
+int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value);
+int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value);
+int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value);
+int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
+bool kvml_in_long_mode(void);
+u32 kvml_cpl(void);
+
+/* ----- msr.c; loaded ----- */
+int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host);
+int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host);
+int kvml_msr_list(struct kvm_msr_list __user *user);
+int kvml_msr_transfer(struct kvml_vcpu *vcpu, struct kvm_msrs __user *user, bool write);
+void kvml_set_tsc(struct kvml_vcpu *vcpu, u64 guest_tsc);
+
+/* ----- cpuid.c ----- */
+int kvml_supported_cpuid(struct kvm_cpuid2 __user *user);
+int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
+int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
+/* All zero if there is no such leaf. */
+void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4]);
+bool kvml_cpuid_has(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 reg, u32 bit);
+bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
+u64 kvml_supported_xcr0(void);
+
+/* ----- exit.c, io.c ----- */
+enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu);
+enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu);
+enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu);
+/* Finishes what the last exit to user space began. 0 or -EFAULT. */
+int kvml_complete_io(struct kvml_vcpu *vcpu);
+void kvml_skip_instruction(struct kvml_vcpu *vcpu);
+
+/* ----- inject.c ----- */
+void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector);
+void kvml_inject_exception_error(struct kvml_vcpu *vcpu, u8 vector, u32 error);
+void kvml_inject_page_fault(struct kvml_vcpu *vcpu, u64 linear, u32 error);
+/* Before entry, interrupts off: hands the next event to the processor, opens windows. */
+void kvml_inject_pending(struct kvml_vcpu *vcpu);
+/* After an exit: what was being delivered is to be delivered again. */
+void kvml_recover_events(struct kvml_vcpu *vcpu);
+/* Would something wake the vCPU from HLT? */
+bool kvml_has_wakeup(struct kvml_vcpu *vcpu);
+bool kvml_interrupt_allowed(void);
+
+#endif /* KVML_INTERNAL_H */
