@@ -28,10 +28,12 @@
 #include <linux/wait.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/io.h>
 #include <asm/msr.h>
 #include <asm/tsc.h>
 
 #include "interrupts.h"
+#include "mmio_decode.h"
 
 #define KVML_NAME		"kvm-lite"
 #define KVML_VCPUS_MAX		64u
@@ -41,6 +43,10 @@
 /* kvm_run, then one page of port I/O data. */
 #define KVML_RUN_PAGES		2
 #define KVML_PIO_OFFSET		PAGE_SIZE
+/* kvm_run.immediate_exit, behind request_interrupt_window. */
+#define KVML_IMMEDIATE_EXIT_OFFSET	1
+/* Bit 10 of DR7 is 1 always. */
+#define KVML_DR7_FIXED		0x400u
 
 /* A range of guest-physical pages and the process's pages behind them. */
 struct kvml_memslot {
@@ -101,25 +107,22 @@ struct kvml_events {
 enum kvml_io_kind {
 	KVML_IO_NONE,
 	KVML_IO_PORT_IN,
-	KVML_IO_PORT_OUT,
 	KVML_IO_STRING_IN,
 	KVML_IO_MMIO_READ,
-	KVML_IO_MMIO_WRITE,
 };
 
 struct kvml_io {
 	enum kvml_io_kind kind;
 	u8 size;
-	u8 reg;			/* MMIO read: destination register */
-	u8 reg_size;
-	bool sign_extend;
-	bool high_byte;		/* AH, CH, DH, BH */
 	u32 count;		/* of string I/O */
 	u64 address;		/* of the string in guest-linear memory */
+	u64 address_mask;	/* of the string's registers */
+	struct kvml_mmio mmio;	/* of an MMIO read */
 };
 
 struct kvml_msrs {
-	u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+	u64 star, lstar, cstar, fmask, tsc_aux;
+	u64 kernel_gs_base;	/* while not loaded */
 	u64 misc_enable, tsc_adjust, mcg_status, microcode;
 	u64 mtrr_default;
 	u64 mtrr_fixed[11];
@@ -130,13 +133,14 @@ struct kvml_msrs {
 struct kvml_host_state {
 	u64 kernel_gs_base;
 	u64 tsc_aux;
+	u64 xcr0;
+	unsigned long cr3, cr4, fs_base;	/* as the VMCS has them */
 	u16 fs, gs, ds, es, ldt;
 };
 
 /* Bits of kvml_vcpu.requests; any thread sets them and kicks. */
 enum kvml_request {
 	KVML_REQUEST_NMI,
-	KVML_REQUEST_KICK,
 };
 
 enum kvml_mode {
@@ -173,14 +177,15 @@ struct kvml_vcpu {
 
 	struct kvml_events events;
 	struct kvml_io io;
+	bool shutdown;		/* a third fault: KVM_EXIT_SHUTDOWN is due */
+	bool entry_failed;
+	int error;		/* what KVM_RUN fails with, if KVML_TO_USER is an error */
 	u64 cr2;		/* the guest's, while it does not run */
-	u64 cr8;		/* without an in-kernel LAPIC */
 	u64 xcr0;
 	u64 dr[4], dr6, dr7;
 	u64 tsc_offset;		/* any thread reads */
 	struct kvml_msrs msr;
 	struct fpu_guest fpu;
-	bool fpu_loaded;
 	sigset_t sigset;
 	bool sigset_active;
 
@@ -250,6 +255,13 @@ void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu);
 /* INIT and SIPI; loaded. */
 void kvml_vcpu_init(struct kvml_vcpu *vcpu);
 void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector);
+
+/* User space wants KVM_RUN to return before it enters the guest; any moment. */
+static inline bool kvml_immediate_exit(const struct kvml_vcpu *vcpu)
+{
+	/* Some kernels rename the field for everybody but user space; its place is ABI. */
+	return READ_ONCE(*((const u8 *)vcpu->run + KVML_IMMEDIATE_EXIT_OFFSET));
+}
 
 /* ----- run.c ----- */
 int kvml_vcpu_run(struct kvml_vcpu *vcpu);

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What made the guest leave, and what is done about it. Port I/O and MMIO are in io.c. */
+#include "internal.h"
+
+#include <asm/debugreg.h>
+#include <asm/trapnr.h>
+#include <asm/processor-flags.h>
+#include <uapi/asm/vmx.h>
+#include <uapi/linux/kvm_para.h>
+
+void kvml_skip_instruction(struct kvml_vcpu *vcpu)
+{
+	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
+	u64 rip = vmread(GUEST_RIP) + vmread(VM_EXIT_INSTRUCTION_LEN);
+
+	/* Outside 64-bit code the instruction pointer has 32 bits. */
+	if (!(vmread(GUEST_CS_AR_BYTES) & BIT(13)))
+		rip = (u32)rip;
+	vmwrite(GUEST_RIP, rip);
+	if (blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
+		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
+			blocked & ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+}
+
+static enum kvml_next protection_fault(struct kvml_vcpu *vcpu)
+{
+	kvml_inject_exception_error(vcpu, X86_TRAP_GP, 0);
+	return KVML_RESUME;
+}
+
+/* Goes on behind the instruction, or faults if it was refused. */
+static enum kvml_next done(struct kvml_vcpu *vcpu, int outcome)
+{
+	if (outcome)
+		return protection_fault(vcpu);
+	kvml_skip_instruction(vcpu);
+	return KVML_RESUME;
+}
+
+static enum kvml_next handle_cpuid(struct kvml_vcpu *vcpu)
+{
+	u32 out[4];
+
+	kvml_cpuid(vcpu, vcpu->regs[0], vcpu->regs[1], out);
+	vcpu->regs[0] = out[0];
+	vcpu->regs[3] = out[1];
+	vcpu->regs[1] = out[2];
+	vcpu->regs[2] = out[3];
+	return done(vcpu, 0);
+}
+
+static enum kvml_next handle_rdmsr(struct kvml_vcpu *vcpu)
+{
+	u64 value = 0;
+	const int outcome = kvml_get_msr(vcpu, vcpu->regs[1], &value, false);
+
+	if (!outcome) {
+		vcpu->regs[0] = (u32)value;
+		vcpu->regs[2] = value >> 32;
+	}
+	return done(vcpu, outcome);
+}
+
+static enum kvml_next handle_wrmsr(struct kvml_vcpu *vcpu)
+{
+	const u64 value = (u32)vcpu->regs[0] | (u64)(u32)vcpu->regs[2] << 32;
+
+	return done(vcpu, kvml_set_msr(vcpu, vcpu->regs[1], value, false));
+}
+
+static enum kvml_next handle_hlt(struct kvml_vcpu *vcpu)
+{
+	kvml_skip_instruction(vcpu);
+	if (vcpu->vm->split_irqchip) {
+		vcpu->mp_state = KVM_MP_STATE_HALTED;
+		return KVML_RESUME;
+	}
+	/* Without interrupts in the kernel only user space knows when to go on. */
+	vcpu->run->exit_reason = KVM_EXIT_HLT;
+	return KVML_TO_USER;
+}
+
+static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
+{
+	switch (number) {
+	case 0:
+		return kvml_set_cr0(vcpu, value);
+	case 4:
+		return kvml_set_cr4(vcpu, value);
+	case 8:
+		if (value > 15)
+			return -EINVAL;
+		kvml_lapic_set_cr8(vcpu, value);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* SDM volume 3, "Exit Qualification for Control-Register Accesses". */
+static enum kvml_next handle_control_register(struct kvml_vcpu *vcpu)
+{
+	const u64 qualification = vmread(EXIT_QUALIFICATION);
+	const u32 number = qualification & 15;
+	const u32 reg = (qualification >> 8) & 15;
+	u64 value;
+
+	switch ((qualification >> 4) & 3) {
+	case 0: /* MOV to CR */
+		value = kvml_reg(vcpu, reg);
+		if (!kvml_in_long_mode())
+			value = (u32)value;
+		return done(vcpu, write_control_register(vcpu, number, value));
+	case 1: /* MOV from CR; all but CR8 are read from the shadow without an exit */
+		if (number == 8)
+			kvml_set_reg(vcpu, reg, kvml_lapic_cr8(vcpu));
+		return done(vcpu, 0);
+	case 2: /* CLTS */
+		return done(vcpu, kvml_set_cr0(vcpu, kvml_cr0() & ~X86_CR0_TS));
+	default: /* LMSW cannot clear PE */
+		value = (kvml_cr0() & ~0xeULL) | ((qualification >> 16) & 0xf);
+		return done(vcpu, kvml_set_cr0(vcpu, value));
+	}
+}
+
+/* SDM volume 3, "Exit Qualification for MOV DR". The registers live in vcpu until the next entry. */
+static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
+{
+	const u64 qualification = vmread(EXIT_QUALIFICATION);
+	const u32 reg = (qualification >> 8) & 15;
+	u32 number = qualification & 7;
+	u64 value;
+
+	if (kvml_cpl() != 0)
+		return protection_fault(vcpu);
+	if (number == 4 || number == 5) {
+		if (kvml_cr4() & X86_CR4_DE) {
+			kvml_inject_exception(vcpu, X86_TRAP_UD);
+			return KVML_RESUME;
+		}
+		number += 2;
+	}
+	if (qualification & BIT(4)) {
+		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : vcpu->dr[number];
+		kvml_set_reg(vcpu, reg, value);
+		return done(vcpu, 0);
+	}
+	value = kvml_reg(vcpu, reg);
+	if (!kvml_in_long_mode())
+		value = (u32)value;
+	if (number >= 6 && value >> 32)
+		return protection_fault(vcpu);
+	if (number == 7) {
+		vcpu->dr7 = (value & 0xffff2bff) | KVML_DR7_FIXED;
+		vmwrite(GUEST_DR7, vcpu->dr7);
+	} else if (number == 6) {
+		vcpu->dr6 = (value & 0xe00f) | 0xffff0ff0;
+	} else {
+		vcpu->dr[number] = value;
+	}
+	return done(vcpu, 0);
+}
+
+static enum kvml_next handle_xsetbv(struct kvml_vcpu *vcpu)
+{
+	const u64 value = (u32)vcpu->regs[0] | (u64)(u32)vcpu->regs[2] << 32;
+
+	if (kvml_cpl() != 0 || (u32)vcpu->regs[1])
+		return protection_fault(vcpu);
+	return done(vcpu, kvml_set_xcr0(vcpu, value));
+}
+
+static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
+{
+	const u32 info = vmread(VM_EXIT_INTR_INFO);
+
+	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR ||
+	    (info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
+		return KVML_RESUME;
+	vcpu->run->exit_reason = KVM_EXIT_EXCEPTION;
+	vcpu->run->ex.exception = info & INTR_INFO_VECTOR_MASK;
+	vcpu->run->ex.error_code = 0;
+	return KVML_TO_USER;
+}
+
+static enum kvml_next handle_interrupt_window(struct kvml_vcpu *vcpu)
+{
+	vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_INTR_WINDOW_EXITING);
+	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt) {
+		vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+		return KVML_TO_USER;
+	}
+	return KVML_RESUME;
+}
+
+static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->exit_reason = reason;
+	return KVML_TO_USER;
+}
+
+static enum kvml_next handle_failed_entry(struct kvml_vcpu *vcpu, u32 reason)
+{
+	pr_warn_ratelimited(KVML_NAME ": entry failed, reason 0x%x, qualification 0x%lx\n", reason,
+			    vmread(EXIT_QUALIFICATION));
+	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
+	vcpu->run->fail_entry.cpu = vcpu->vmcs_cpu;
+	return to_user(vcpu, KVM_EXIT_FAIL_ENTRY);
+}
+
+static enum kvml_next handle_unknown(struct kvml_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
+	vcpu->run->internal.ndata = 1;
+	vcpu->run->internal.data[0] = reason;
+	return to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
+}
+
+static enum kvml_next handle_undefined(struct kvml_vcpu *vcpu)
+{
+	kvml_inject_exception(vcpu, X86_TRAP_UD);
+	return KVML_RESUME;
+}
+
+/* Instructions of a guest that is told of none of these features, and hypercalls. */
+static enum kvml_next handle_instruction(struct kvml_vcpu *vcpu, u32 reason)
+{
+	switch (reason) {
+	case EXIT_REASON_INVD:
+	case EXIT_REASON_WBINVD:
+		/* Memory is coherent: there is nothing to write back that matters to the guest. */
+		return done(vcpu, 0);
+	case EXIT_REASON_PAUSE_INSTRUCTION:
+		return done(vcpu, 0);
+	case EXIT_REASON_RDPMC:
+		return protection_fault(vcpu);
+	case EXIT_REASON_VMCALL:
+		/* No hypercall is offered. */
+		vcpu->regs[0] = -KVM_ENOSYS;
+		return done(vcpu, 0);
+	default:
+		return handle_undefined(vcpu);
+	}
+}
+
+enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
+{
+	const u32 reason = vmread(VM_EXIT_REASON);
+
+	if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
+		return handle_failed_entry(vcpu, reason);
+	switch (reason & 0xffff) {
+	case EXIT_REASON_EXTERNAL_INTERRUPT:
+		return KVML_RESUME;
+	case EXIT_REASON_IO_INSTRUCTION:
+		return kvml_handle_port(vcpu);
+	case EXIT_REASON_EPT_VIOLATION:
+		return kvml_handle_ept_violation(vcpu);
+	case EXIT_REASON_MSR_WRITE:
+		return handle_wrmsr(vcpu);
+	case EXIT_REASON_MSR_READ:
+		return handle_rdmsr(vcpu);
+	case EXIT_REASON_HLT:
+		return handle_hlt(vcpu);
+	case EXIT_REASON_INTERRUPT_WINDOW:
+		return handle_interrupt_window(vcpu);
+	case EXIT_REASON_NMI_WINDOW:
+		vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_NMI_WINDOW_EXITING);
+		return KVML_RESUME;
+	case EXIT_REASON_CPUID:
+		return handle_cpuid(vcpu);
+	case EXIT_REASON_CR_ACCESS:
+		return handle_control_register(vcpu);
+	case EXIT_REASON_DR_ACCESS:
+		return handle_debug_register(vcpu);
+	case EXIT_REASON_XSETBV:
+		return handle_xsetbv(vcpu);
+	case EXIT_REASON_EXCEPTION_NMI:
+		return handle_exception(vcpu);
+	case EXIT_REASON_TRIPLE_FAULT:
+		return to_user(vcpu, KVM_EXIT_SHUTDOWN);
+	case EXIT_REASON_TASK_SWITCH:
+	case EXIT_REASON_EPT_MISCONFIG:
+		return handle_unknown(vcpu, reason);
+	default:
+		return handle_instruction(vcpu, reason & 0xffff);
+	}
+}

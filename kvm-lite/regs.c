@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A vCPU's registers as user space and the guest set them; all functions need it loaded. */
+#include "internal.h"
+
+#include <asm/fpu/xcr.h>
+#include <asm/processor-flags.h>
+
+/* The guest changes these without an exit. */
+#define CR0_OWNED	(X86_CR0_TS | X86_CR0_MP | X86_CR0_EM | X86_CR0_WP | X86_CR0_AM)
+#define CR4_OWNED	(X86_CR4_TSD | X86_CR4_DE | X86_CR4_PCE | X86_CR4_OSFXSR | \
+			 X86_CR4_OSXMMEXCPT | X86_CR4_PGE)
+#define CR0_KNOWN	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
+			 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
+			 X86_CR0_PG)
+/* What the module can stand behind, of what the processor has: no nesting, no keys, 4 levels. */
+#define CR4_OFFERED	(X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | \
+			 X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | \
+			 X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_UMIP | \
+			 X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP | \
+			 X86_CR4_SMAP)
+#define EFER_OFFERED	(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
+#define RSP_INDEX	4
+#define SEGMENT_UNUSABLE	BIT(16)
+
+/* Order of the segment fields in the VMCS. */
+enum segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR };
+
+u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index)
+{
+	return index == RSP_INDEX ? vmread(GUEST_RSP) : vcpu->regs[index & 15];
+}
+
+void kvml_set_reg(struct kvml_vcpu *vcpu, u32 index, u64 value)
+{
+	if (index == RSP_INDEX)
+		vmwrite(GUEST_RSP, value);
+	else
+		vcpu->regs[index & 15] = value;
+}
+
+u64 kvml_cr0(void)
+{
+	return (vmread(GUEST_CR0) & CR0_OWNED) | (vmread(CR0_READ_SHADOW) & ~CR0_OWNED);
+}
+
+u64 kvml_cr4(void)
+{
+	return (vmread(GUEST_CR4) & CR4_OWNED) | (vmread(CR4_READ_SHADOW) & ~CR4_OWNED);
+}
+
+bool kvml_in_long_mode(void)
+{
+	return vmread(GUEST_IA32_EFER) & EFER_LMA;
+}
+
+u32 kvml_cpl(void)
+{
+	/* DPL of SS is CPL in every mode (SDM volume 3, "Guest Register State"). */
+	return (vmread(GUEST_SS_AR_BYTES) >> 5) & 3;
+}
+
+/* ----- Control registers ----- */
+
+static void write_efer(u64 efer)
+{
+	vmwrite(GUEST_IA32_EFER, efer);
+	if (efer & EFER_LMA)
+		vmx_set_bits(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE);
+	else
+		vmx_clear_bits(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE);
+}
+
+int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)
+{
+	const u64 old = vmread(GUEST_IA32_EFER);
+
+	if (value & ~EFER_OFFERED)
+		return -EINVAL;
+	/* LME cannot change under paging; LMA is not the guest's to write. */
+	if ((kvml_cr0() & X86_CR0_PG) && ((old ^ value) & EFER_LME))
+		return -EINVAL;
+	write_efer((value & ~EFER_LMA) | (old & EFER_LMA));
+	vcpu->flush_vpid = true;
+	return 0;
+}
+
+/* PAE paging without long mode: the processor wants the four top entries in the VMCS. */
+static void load_pdptrs(struct kvml_vcpu *vcpu)
+{
+	u64 entries[4] = {};
+
+	if (!(kvml_cr0() & X86_CR0_PG) || !(kvml_cr4() & X86_CR4_PAE) || kvml_in_long_mode())
+		return;
+	kvml_read_guest(vcpu->vm, vmread(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries));
+	vmwrite(GUEST_PDPTR0, entries[0]);
+	vmwrite(GUEST_PDPTR1, entries[1]);
+	vmwrite(GUEST_PDPTR2, entries[2]);
+	vmwrite(GUEST_PDPTR3, entries[3]);
+}
+
+static void write_guest_cr0(u64 value)
+{
+	/* Unrestricted guest: PE and PG are the guest's, whatever the fixed bits say. */
+	const u64 fixed = kvml_vmx.cr0_fixed0 & ~(X86_CR0_PE | X86_CR0_PG);
+
+	vmwrite(CR0_GUEST_HOST_MASK, ~CR0_OWNED);
+	vmwrite(CR0_READ_SHADOW, value | X86_CR0_ET);
+	/* Caching is the host's to decide. */
+	vmwrite(GUEST_CR0, (value & ~(X86_CR0_CD | X86_CR0_NW) & kvml_vmx.cr0_fixed1) | fixed |
+		X86_CR0_ET);
+}
+
+static bool cr0_is_valid(u64 value)
+{
+	/* The processor ignores unknown bits of the lower half and refuses those of the upper. */
+	if (value >> 32)
+		return false;
+	if ((value & X86_CR0_PG) && !(value & X86_CR0_PE))
+		return false;
+	return !(value & X86_CR0_NW) || (value & X86_CR0_CD);
+}
+
+static void leave_long_mode(void)
+{
+	write_efer(vmread(GUEST_IA32_EFER) & ~EFER_LMA);
+}
+
+int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
+{
+	const u64 efer = vmread(GUEST_IA32_EFER);
+	const u64 changed = kvml_cr0() ^ value;
+
+	if (!cr0_is_valid(value))
+		return -EINVAL;
+	value &= CR0_KNOWN;
+	if ((changed & value & X86_CR0_PG) && (efer & EFER_LME)) {
+		u32 tr = vmread(GUEST_TR_AR_BYTES);
+
+		if (!(kvml_cr4() & X86_CR4_PAE) || (vmread(GUEST_CS_AR_BYTES) & BIT(13)))
+			return -EINVAL;
+		/* The entry check wants a 64-bit busy TSS, which the processor would make of it. */
+		if ((tr & 0xf) != 11)
+			vmwrite(GUEST_TR_AR_BYTES, (tr & ~0xfu) | 11);
+		write_efer(efer | EFER_LMA);
+	} else if ((changed & ~value & X86_CR0_PG) && (efer & EFER_LMA)) {
+		if (vmread(GUEST_CS_AR_BYTES) & BIT(13))
+			return -EINVAL;
+		leave_long_mode();
+	}
+	write_guest_cr0(value);
+	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_CD | X86_CR0_NW)) {
+		load_pdptrs(vcpu);
+		vcpu->flush_vpid = true;
+	}
+	return 0;
+}
+
+static u64 cr4_allowed(void)
+{
+	return CR4_OFFERED & kvml_vmx.cr4_fixed1;
+}
+
+static void write_guest_cr4(u64 value)
+{
+	vmwrite(CR4_GUEST_HOST_MASK, ~CR4_OWNED);
+	vmwrite(CR4_READ_SHADOW, value);
+	vmwrite(GUEST_CR4, value | kvml_vmx.cr4_fixed0);
+}
+
+int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
+{
+	const u64 changed = kvml_cr4() ^ value;
+
+	if (value & ~cr4_allowed())
+		return -EINVAL;
+	if (kvml_in_long_mode() && !(value & X86_CR4_PAE))
+		return -EINVAL;
+	if ((changed & value & X86_CR4_PCIDE) &&
+	    (!kvml_in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
+		return -EINVAL;
+	write_guest_cr4(value);
+	if (changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP |
+		       X86_CR4_PCIDE)) {
+		load_pdptrs(vcpu);
+		vcpu->flush_vpid = true;
+	}
+	return 0;
+}
+
+int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value)
+{
+	const u64 avx512 = XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 | XFEATURE_MASK_Hi16_ZMM;
+
+	if ((value & ~kvml_supported_xcr0()) || !(value & XFEATURE_MASK_FP))
+		return -EINVAL;
+	if ((value & XFEATURE_MASK_YMM) && !(value & XFEATURE_MASK_SSE))
+		return -EINVAL;
+	if ((value & avx512) && ((value & avx512) != avx512 || !(value & XFEATURE_MASK_YMM)))
+		return -EINVAL;
+	vcpu->xcr0 = value;
+	return 0;
+}
+
+/* ----- KVM_GET_REGS, KVM_SET_REGS ----- */
+
+void kvml_get_regs(struct kvml_vcpu *vcpu, struct kvm_regs *regs)
+{
+	const unsigned long *r = vcpu->regs;
+
+	*regs = (struct kvm_regs) {
+		.rax = r[0], .rcx = r[1], .rdx = r[2], .rbx = r[3], .rsp = vmread(GUEST_RSP),
+		.rbp = r[5], .rsi = r[6], .rdi = r[7], .r8 = r[8], .r9 = r[9], .r10 = r[10],
+		.r11 = r[11], .r12 = r[12], .r13 = r[13], .r14 = r[14], .r15 = r[15],
+		.rip = vmread(GUEST_RIP), .rflags = vmread(GUEST_RFLAGS),
+	};
+}
+
+void kvml_set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs)
+{
+	const unsigned long values[16] = {
+		regs->rax, regs->rcx, regs->rdx, regs->rbx, 0, regs->rbp, regs->rsi, regs->rdi,
+		regs->r8, regs->r9, regs->r10, regs->r11, regs->r12, regs->r13, regs->r14, regs->r15,
+	};
+
+	memcpy(vcpu->regs, values, sizeof(values));
+	vmwrite(GUEST_RSP, regs->rsp);
+	vmwrite(GUEST_RIP, regs->rip);
+	/* Bits 63:22, 15, 5 and 3 are reserved, bit 1 is 1; the VM entry checks it. */
+	vmwrite(GUEST_RFLAGS, (regs->rflags & 0x3f7fd5) | X86_EFLAGS_FIXED);
+	vcpu->events.exception_pending = false;
+}
+
+/* ----- KVM_GET_SREGS, KVM_SET_SREGS ----- */
+
+static void get_segment(enum segment which, struct kvm_segment *segment)
+{
+	const u32 access = vmread(GUEST_ES_AR_BYTES + 2 * which);
+
+	*segment = (struct kvm_segment) {
+		.base = vmread(GUEST_ES_BASE + 2 * which),
+		.limit = vmread(GUEST_ES_LIMIT + 2 * which),
+		.selector = vmread(GUEST_ES_SELECTOR + 2 * which),
+		.type = access & 15,
+		.s = (access >> 4) & 1,
+		.dpl = (access >> 5) & 3,
+		.present = !(access & SEGMENT_UNUSABLE),
+		.avl = (access >> 12) & 1,
+		.l = (access >> 13) & 1,
+		.db = (access >> 14) & 1,
+		.g = (access >> 15) & 1,
+		.unusable = !!(access & SEGMENT_UNUSABLE),
+	};
+}
+
+static void set_segment(enum segment which, const struct kvm_segment *segment)
+{
+	u32 access = (segment->type & 15) | (segment->s & 1) << 4 | (segment->dpl & 3) << 5 |
+		(segment->present & 1) << 7 | (segment->avl & 1) << 12 | (segment->l & 1) << 13 |
+		(segment->db & 1) << 14 | (segment->g & 1) << 15;
+
+	if (segment->unusable || !segment->present)
+		access = SEGMENT_UNUSABLE;
+	vmwrite(GUEST_ES_BASE + 2 * which, segment->base);
+	vmwrite(GUEST_ES_LIMIT + 2 * which, segment->limit);
+	vmwrite(GUEST_ES_SELECTOR + 2 * which, segment->selector);
+	/* The entry wants segments that were used to be marked accessed. */
+	if (!(access & SEGMENT_UNUSABLE) && which < SEG_LDTR)
+		access |= 1;
+	vmwrite(GUEST_ES_AR_BYTES + 2 * which, access);
+}
+
+void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
+{
+	memset(sregs, 0, sizeof(*sregs));
+	get_segment(SEG_CS, &sregs->cs);
+	get_segment(SEG_DS, &sregs->ds);
+	get_segment(SEG_ES, &sregs->es);
+	get_segment(SEG_FS, &sregs->fs);
+	get_segment(SEG_GS, &sregs->gs);
+	get_segment(SEG_SS, &sregs->ss);
+	get_segment(SEG_TR, &sregs->tr);
+	get_segment(SEG_LDTR, &sregs->ldt);
+	sregs->gdt.base = vmread(GUEST_GDTR_BASE);
+	sregs->gdt.limit = vmread(GUEST_GDTR_LIMIT);
+	sregs->idt.base = vmread(GUEST_IDTR_BASE);
+	sregs->idt.limit = vmread(GUEST_IDTR_LIMIT);
+	sregs->cr0 = kvml_cr0();
+	sregs->cr2 = vcpu->cr2;
+	sregs->cr3 = vmread(GUEST_CR3);
+	sregs->cr4 = kvml_cr4();
+	sregs->cr8 = kvml_lapic_cr8(vcpu);
+	sregs->efer = vmread(GUEST_IA32_EFER);
+	sregs->apic_base = kvml_lapic_base(vcpu);
+	if (vcpu->events.interrupt_injected && !vcpu->events.interrupt_soft)
+		__set_bit(vcpu->events.interrupt_vector,
+			  (unsigned long *)sregs->interrupt_bitmap);
+}
+
+static bool sregs_are_valid(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	const bool long_mode = sregs->efer & EFER_LMA;
+
+	if (!cr0_is_valid(sregs->cr0) || (sregs->cr4 & ~cr4_allowed()) ||
+	    (sregs->efer & ~EFER_OFFERED) || sregs->cr8 > 15)
+		return false;
+	if (long_mode && (!(sregs->efer & EFER_LME) || !(sregs->cr0 & X86_CR0_PG) ||
+			  !(sregs->cr4 & X86_CR4_PAE)))
+		return false;
+	if ((sregs->efer & EFER_LME) && (sregs->cr0 & X86_CR0_PG) && !long_mode)
+		return false;
+	/* The entry would fail: PCID bits aside, CR3 holds a physical address. */
+	return !((sregs->cr3 & ~BIT_ULL(63)) >> vcpu->physical_bits);
+}
+
+static void set_pending_interrupt(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	u32 vector;
+
+	vcpu->events.interrupt_injected = false;
+	for (vector = 0; vector < 256; vector++) {
+		if (!(sregs->interrupt_bitmap[vector / 64] >> (vector % 64) & 1))
+			continue;
+		vcpu->events.interrupt_injected = true;
+		vcpu->events.interrupt_soft = false;
+		vcpu->events.interrupt_vector = vector;
+	}
+}
+
+int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
+{
+	int outcome;
+
+	if (!sregs_are_valid(vcpu, sregs))
+		return -EINVAL;
+	outcome = kvml_lapic_set_base(vcpu, sregs->apic_base, true);
+	if (outcome)
+		return outcome;
+	write_efer(sregs->efer);
+	write_guest_cr4(sregs->cr4);
+	write_guest_cr0(sregs->cr0 & CR0_KNOWN);
+	vmwrite(GUEST_CR3, sregs->cr3 & ~BIT_ULL(63));
+	vcpu->cr2 = sregs->cr2;
+	kvml_lapic_set_cr8(vcpu, sregs->cr8);
+	set_segment(SEG_CS, &sregs->cs);
+	set_segment(SEG_DS, &sregs->ds);
+	set_segment(SEG_ES, &sregs->es);
+	set_segment(SEG_FS, &sregs->fs);
+	set_segment(SEG_GS, &sregs->gs);
+	set_segment(SEG_SS, &sregs->ss);
+	set_segment(SEG_TR, &sregs->tr);
+	set_segment(SEG_LDTR, &sregs->ldt);
+	vmwrite(GUEST_GDTR_BASE, sregs->gdt.base);
+	vmwrite(GUEST_GDTR_LIMIT, sregs->gdt.limit);
+	vmwrite(GUEST_IDTR_BASE, sregs->idt.base);
+	vmwrite(GUEST_IDTR_LIMIT, sregs->idt.limit);
+	load_pdptrs(vcpu);
+	set_pending_interrupt(vcpu, sregs);
+	vcpu->flush_vpid = true;
+	/* A bootstrap processor that firmware code waits in real mode at reset becomes runnable. */
+	if (vcpu->id == 0 && vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	return 0;
+}
+
+/* ----- Events and debug registers ----- */
+
+#define SHADOW_STI	KVM_X86_SHADOW_INT_STI
+#define SHADOW_SS	KVM_X86_SHADOW_INT_MOV_SS
+
+void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
+{
+	const struct kvml_events *events = &vcpu->events;
+	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
+
+	memset(out, 0, sizeof(*out));
+	out->exception.injected = events->exception_pending;
+	out->exception.nr = events->exception_vector;
+	out->exception.has_error_code = events->exception_has_error;
+	out->exception.error_code = events->exception_error;
+	out->interrupt.injected = events->interrupt_injected && !events->interrupt_soft;
+	out->interrupt.nr = events->interrupt_vector;
+	out->interrupt.shadow = (blocked & GUEST_INTR_STATE_STI ? SHADOW_STI : 0) |
+		(blocked & GUEST_INTR_STATE_MOV_SS ? SHADOW_SS : 0);
+	out->nmi.injected = events->nmi_injected;
+	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
+	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
+	if (test_bit(KVML_EVENT_STARTUP, &vcpu->lapic.events))
+		out->sipi_vector = vcpu->lapic.startup_vector;
+	out->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
+		KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+}
+
+int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
+{
+	const u32 known = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
+		KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+	struct kvml_events *events = &vcpu->events;
+	u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
+
+	if ((in->flags & ~known) || (in->exception.injected && in->exception.nr > 31) ||
+	    (in->exception.injected && in->exception.nr == 2))
+		return -EINVAL;
+	events->exception_pending = in->exception.injected;
+	events->exception_vector = in->exception.nr;
+	events->exception_has_error = in->exception.has_error_code;
+	events->exception_error = in->exception.error_code;
+	events->instruction_length = 0;
+	events->interrupt_injected = in->interrupt.injected;
+	events->interrupt_soft = false;
+	events->interrupt_vector = in->interrupt.nr;
+	events->nmi_injected = in->nmi.injected;
+	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
+		events->nmi_pending = min_t(u8, in->nmi.pending, 2);
+	blocked &= ~(u32)GUEST_INTR_STATE_NMI;
+	if (in->nmi.masked)
+		blocked |= GUEST_INTR_STATE_NMI;
+	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW) {
+		blocked &= ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+		if (in->interrupt.shadow & SHADOW_SS)
+			blocked |= GUEST_INTR_STATE_MOV_SS;
+		else if (in->interrupt.shadow & SHADOW_STI)
+			blocked |= GUEST_INTR_STATE_STI;
+	}
+	vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked);
+	return 0;
+}
+
+void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs)
+{
+	memset(regs, 0, sizeof(*regs));
+	memcpy(regs->db, vcpu->dr, sizeof(regs->db));
+	regs->dr6 = vcpu->dr6;
+	regs->dr7 = vcpu->dr7;
+}
+
+int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs)
+{
+	if (regs->flags || regs->dr6 >> 32 || regs->dr7 >> 32)
+		return -EINVAL;
+	memcpy(vcpu->dr, regs->db, sizeof(vcpu->dr));
+	vcpu->dr6 = (regs->dr6 & 0xe00f) | 0xffff0ff0;
+	vcpu->dr7 = (regs->dr7 & 0xffff2bff) | 0x400;
+	vmwrite(GUEST_DR7, vcpu->dr7);
+	return 0;
+}

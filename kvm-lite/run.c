@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+/* KVM_RUN: into the guest and out again, until user space has something to do. */
+#include "internal.h"
+
+#include <linux/entry-kvm.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/version.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/xcr.h>
+#include <asm/mmu_context.h>
+#include <asm/tlbflush.h>
+#include <asm/trapnr.h>
+
+/* ----- One entry ----- */
+
+/* The host's CR3 and CR4 change behind our back; the exit has to restore the present ones. */
+static void update_host_state(struct kvml_vcpu *vcpu)
+{
+	const unsigned long cr3 = __get_current_cr3_fast();
+	const unsigned long cr4 = cr4_read_shadow();
+
+	if (unlikely(cr3 != vcpu->host.cr3)) {
+		vmwrite(HOST_CR3, cr3);
+		vcpu->host.cr3 = cr3;
+	}
+	if (unlikely(cr4 != vcpu->host.cr4)) {
+		vmwrite(HOST_CR4, cr4);
+		vcpu->host.cr4 = cr4;
+	}
+}
+
+static void flush_stale_translations(struct kvml_vcpu *vcpu)
+{
+	const u64 generation = atomic64_read(&vcpu->vm->ept.generation);
+
+	if (unlikely(vcpu->ept_generation != generation)) {
+		vcpu->ept_generation = generation;
+		kvml_invept(vcpu->vm->ept.pointer);
+	}
+	if (unlikely(vcpu->flush_vpid)) {
+		vcpu->flush_vpid = false;
+		kvml_invvpid(vcpu->vpid);
+	}
+}
+
+/* Breakpoints are loaded only for a guest that uses them. */
+static bool load_debug_registers(struct kvml_vcpu *vcpu)
+{
+	if (likely(!(vcpu->dr7 & DR_GLOBAL_ENABLE_MASK) && !(vcpu->dr7 & DR_LOCAL_ENABLE_MASK)))
+		return false;
+	set_debugreg(0, 7);
+	set_debugreg(vcpu->dr[0], 0);
+	set_debugreg(vcpu->dr[1], 1);
+	set_debugreg(vcpu->dr[2], 2);
+	set_debugreg(vcpu->dr[3], 3);
+	set_debugreg(vcpu->dr6, 6);
+	return true;
+}
+
+static void unload_debug_registers(struct kvml_vcpu *vcpu)
+{
+	get_debugreg(vcpu->dr6, 6);
+	set_debugreg(DR6_RESERVED, 6);
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+}
+
+/* What came for the host while the guest ran, and has to be served with interrupts off. */
+static void serve_host_exceptions(u32 reason)
+{
+	u32 info;
+
+	if ((reason & 0xffff) != EXIT_REASON_EXCEPTION_NMI ||
+	    (reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
+		return;
+	info = vmread(VM_EXIT_INTR_INFO);
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR)
+		/* NMIs stay blocked after this exit until the handler's IRET. */
+		asm volatile("int $2");
+	else if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
+		asm volatile("int $18");
+}
+
+/* CR2 and XCR0 are not in the VMCS. */
+static void enter_and_leave(struct kvml_vcpu *vcpu)
+{
+	const bool debug = load_debug_registers(vcpu);
+	const bool swap_xcr0 = (vmread(GUEST_CR4) & X86_CR4_OSXSAVE) &&
+		vcpu->xcr0 != vcpu->host.xcr0;
+	int failed;
+
+	if (swap_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+	if (native_read_cr2() != vcpu->cr2)
+		native_write_cr2(vcpu->cr2);
+	failed = kvml_vmx_enter(vcpu->regs, vcpu->launched);
+	vcpu->cr2 = native_read_cr2();
+	if (swap_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host.xcr0);
+	if (debug)
+		unload_debug_registers(vcpu);
+	/* The exit sets the limits of GDT and IDT to 64 KiB; the GDT has pages behind it. */
+	load_fixmap_gdt(smp_processor_id());
+	vcpu->entry_failed = failed;
+	if (!failed)
+		vcpu->launched = true;
+}
+
+static bool must_not_enter(struct kvml_vcpu *vcpu)
+{
+	return need_resched() || signal_pending(current) || kvml_lapic_has_events(vcpu) ||
+		kvml_immediate_exit(vcpu);
+}
+
+static enum kvml_next entry_instruction_failed(struct kvml_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+	vcpu->run->fail_entry.hardware_entry_failure_reason = vmread(VM_INSTRUCTION_ERROR);
+	vcpu->run->fail_entry.cpu = vcpu->vmcs_cpu;
+	return KVML_TO_USER;
+}
+
+static enum kvml_next run_once(struct kvml_vcpu *vcpu)
+{
+	/* May write to guest memory, so it comes before interrupts go off. */
+	kvml_clock_update(vcpu);
+
+	preempt_disable();
+	local_irq_disable();
+	WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
+	/*
+	 * Who posts work writes it first and then looks at the mode; we do it the other way round.
+	 * So either we see the work here, or it sees us and interrupts.
+	 */
+	smp_store_mb(vcpu->mode, KVML_IN_GUEST);
+	if (must_not_enter(vcpu)) {
+		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
+		local_irq_enable();
+		preempt_enable();
+		return KVML_RESUME;
+	}
+	kvml_inject_pending(vcpu);
+	flush_stale_translations(vcpu);
+	update_host_state(vcpu);
+	rcu_note_context_switch(false);
+	/* The tick that ends this stay counts as the guest's time. */
+	current->flags |= PF_VCPU;
+	enter_and_leave(vcpu);
+	smp_store_mb(vcpu->mode, KVML_OUTSIDE_GUEST);
+	if (unlikely(vcpu->entry_failed)) {
+		current->flags &= ~PF_VCPU;
+		local_irq_enable();
+		preempt_enable();
+		return entry_instruction_failed(vcpu);
+	}
+	serve_host_exceptions(vmread(VM_EXIT_REASON));
+	/* An interrupt that brought us out is served here. */
+	local_irq_enable();
+	current->flags &= ~PF_VCPU;
+	preempt_enable();
+	kvml_recover_events(vcpu);
+	return kvml_handle_exit(vcpu);
+}
+
+/* ----- Waiting ----- */
+
+static bool may_go_on(struct kvml_vcpu *vcpu)
+{
+	if (vcpu->mp_state != KVM_MP_STATE_HALTED)
+		return kvml_lapic_has_events(vcpu);
+	return kvml_has_wakeup(vcpu);
+}
+
+/* HLT, or waiting for INIT and SIPI. The VMCS stays loaded: waking reads it. */
+static int wait_for_work(struct kvml_vcpu *vcpu)
+{
+	DEFINE_WAIT(wait);
+	int outcome = 0;
+
+	for (;;) {
+		prepare_to_wait(&vcpu->wait, &wait, TASK_INTERRUPTIBLE);
+		if (may_go_on(vcpu))
+			break;
+		if (signal_pending(current) || kvml_immediate_exit(vcpu)) {
+			outcome = -EINTR;
+			break;
+		}
+		schedule();
+	}
+	finish_wait(&vcpu->wait, &wait);
+	if (!outcome && vcpu->mp_state == KVM_MP_STATE_HALTED)
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	return outcome;
+}
+
+/* ----- KVM_RUN ----- */
+
+/* What user space may want to know after each return. */
+static void publish(struct kvml_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->if_flag = !!(vmread(GUEST_RFLAGS) & X86_EFLAGS_IF);
+	run->cr8 = kvml_lapic_cr8(vcpu);
+	run->apic_base = kvml_lapic_base(vcpu);
+	run->flags = 0;
+	run->ready_for_interrupt_injection = kvml_interrupt_allowed() &&
+		!vcpu->events.interrupt_injected && !vcpu->events.exception_pending &&
+		!vcpu->events.user_interrupt;
+}
+
+static int interrupted(struct kvml_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
+/* 0: kvm_run says why; or a negative errno. */
+static int run_loop(struct kvml_vcpu *vcpu)
+{
+	for (;;) {
+		int vector;
+
+		if (kvml_lapic_has_events(vcpu))
+			kvml_lapic_accept_events(vcpu);
+		if (signal_pending(current) || kvml_immediate_exit(vcpu))
+			return interrupted(vcpu);
+		cond_resched();
+		if (unlikely(vcpu->mp_state != KVM_MP_STATE_RUNNABLE)) {
+			if (wait_for_work(vcpu))
+				return interrupted(vcpu);
+			continue;
+		}
+		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
+		if (run_once(vcpu) == KVML_TO_USER) {
+			const int error = vcpu->error;
+
+			vcpu->error = 0;
+			return error;
+		}
+		/* An exception on top of a double fault. */
+		if (unlikely(vcpu->shutdown)) {
+			vcpu->shutdown = false;
+			vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+			return 0;
+		}
+		vector = kvml_lapic_take_eoi(vcpu);
+		if (unlikely(vector >= 0)) {
+			vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+			vcpu->run->eoi.vector = vector;
+			return 0;
+		}
+	}
+}
+
+int kvml_vcpu_run(struct kvml_vcpu *vcpu)
+{
+	sigset_t old;
+	int outcome;
+
+	if (vcpu->sigset_active)
+		sigprocmask(SIG_SETMASK, &vcpu->sigset, &old);
+	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+	kvml_vcpu_load(vcpu);
+	outcome = kvml_complete_io(vcpu);
+	if (!outcome)
+		outcome = run_loop(vcpu);
+	publish(vcpu);
+	kvml_vcpu_put(vcpu);
+	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	if (vcpu->sigset_active)
+		sigprocmask(SIG_SETMASK, &old, NULL);
+	return outcome;
+}

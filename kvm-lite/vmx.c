@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "internal.h"
+
+#include <linux/cpu.h>
+#include <linux/reboot.h>
+#include <linux/syscore_ops.h>
+#include <linux/version.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/cpufeature.h>
+#include <asm/desc.h>
+#include <asm/reboot.h>
+#include <asm/tlbflush.h>
+
+struct kvml_vmx_config kvml_vmx;
+
+struct vmx_cpu {
+	struct page *region;		/* of VMXON */
+	bool on;
+	struct list_head loaded;	/* kvml_vcpu.vmcs_entry, changed with interrupts off */
+};
+
+static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
+static DEFINE_IDA(vpids);
+static u64 *msr_bitmap;
+static int hotplug_state;
+
+/* ----- Capabilities ----- */
+
+/*
+ * The value of a control field: @required and as much of @optional as there is. SDM volume 3,
+ * appendix "VMX Capability Reporting Facility": low half, bits that must be 1; high half, that may.
+ */
+static int adjust(const char *name, u32 msr, u32 required, u32 optional, u32 *result)
+{
+	u32 must, may;
+
+	rdmsr(msr, must, may);
+	*result = ((required | optional) & may) | must;
+	if (!(required & ~*result))
+		return 0;
+	pr_err(KVML_NAME ": this processor lacks %s controls 0x%x\n", name, required & ~*result);
+	return -EOPNOTSUPP;
+}
+
+static int read_controls(void)
+{
+	const bool exact = native_read_msr(MSR_IA32_VMX_BASIC) & BIT_ULL(55);
+	int outcome;
+
+	outcome = adjust("pin-based", exact ? MSR_IA32_VMX_TRUE_PINBASED_CTLS :
+			 MSR_IA32_VMX_PINBASED_CTLS,
+			 PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
+			 0, &kvml_vmx.pin);
+	outcome = outcome ?:
+		adjust("processor-based", exact ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS :
+		       MSR_IA32_VMX_PROCBASED_CTLS,
+		       CPU_BASED_HLT_EXITING | CPU_BASED_USE_TSC_OFFSETTING |
+		       CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
+		       CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_MOV_DR_EXITING |
+		       CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS |
+		       CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING |
+		       CPU_BASED_RDPMC_EXITING, 0, &kvml_vmx.primary);
+	outcome = outcome ?:
+		adjust("secondary processor-based", MSR_IA32_VMX_PROCBASED_CTLS2,
+		       SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_ENABLE_VPID |
+		       SECONDARY_EXEC_UNRESTRICTED_GUEST,
+		       SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENABLE_RDTSCP |
+		       SECONDARY_EXEC_ENABLE_INVPCID, &kvml_vmx.secondary);
+	outcome = outcome ?:
+		adjust("VM-exit", exact ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS,
+		       VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
+		       VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER | VM_EXIT_SAVE_DEBUG_CONTROLS,
+		       0, &kvml_vmx.exit);
+	outcome = outcome ?:
+		adjust("VM-entry", exact ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS,
+		       VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER |
+		       VM_ENTRY_LOAD_DEBUG_CONTROLS, 0, &kvml_vmx.entry);
+	if (outcome)
+		return outcome;
+	/* Exits on CR3 and INVLPG belong to shadow paging; EPT makes them optional. */
+	kvml_vmx.primary &= ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING |
+			      CPU_BASED_INVLPG_EXITING);
+	return 0;
+}
+
+static int read_ept(void)
+{
+	const u64 capabilities = native_read_msr(MSR_IA32_VMX_EPT_VPID_CAP);
+	const u64 needed = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT |
+		VMX_EPT_EXTENT_CONTEXT_BIT | (u64)VMX_VPID_INVVPID_BIT << 32 |
+		(u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
+
+	if (needed & ~capabilities) {
+		pr_err(KVML_NAME ": this processor lacks EPT or VPID capabilities 0x%llx\n",
+		       needed & ~capabilities);
+		return -EOPNOTSUPP;
+	}
+	kvml_vmx.large_pages = capabilities & VMX_EPT_2MB_PAGE_BIT;
+	kvml_vmx.accessed_dirty = capabilities & VMX_EPT_AD_BIT;
+	kvml_vmx.ept_memory = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
+		(kvml_vmx.accessed_dirty ? VMX_EPTP_AD_ENABLE_BIT : 0);
+	return 0;
+}
+
+static int read_capabilities(void)
+{
+	int outcome;
+
+	if (!boot_cpu_has(X86_FEATURE_VMX)) {
+		pr_err(KVML_NAME ": this processor has no VMX, or the firmware disabled it\n");
+		return -EOPNOTSUPP;
+	}
+	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC) || check_tsc_unstable()) {
+		pr_err(KVML_NAME ": the TSC is not constant, so guests would lose time\n");
+		return -EOPNOTSUPP;
+	}
+	if (!boot_cpu_has(X86_FEATURE_FXSR) || !boot_cpu_has(X86_FEATURE_NX)) {
+		pr_err(KVML_NAME ": this processor lacks FXSR or NX\n");
+		return -EOPNOTSUPP;
+	}
+	kvml_vmx.revision = native_read_msr(MSR_IA32_VMX_BASIC) & 0x7fffffff;
+	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, kvml_vmx.cr0_fixed0);
+	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, kvml_vmx.cr0_fixed1);
+	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, kvml_vmx.cr4_fixed0);
+	rdmsrl(MSR_IA32_VMX_CR4_FIXED1, kvml_vmx.cr4_fixed1);
+	rdmsrl(MSR_EFER, kvml_vmx.efer);
+	rdmsrl(MSR_IA32_CR_PAT, kvml_vmx.pat);
+	rdmsrl(MSR_STAR, kvml_vmx.star);
+	rdmsrl(MSR_LSTAR, kvml_vmx.lstar);
+	rdmsrl(MSR_CSTAR, kvml_vmx.cstar);
+	rdmsrl(MSR_SYSCALL_MASK, kvml_vmx.fmask);
+	outcome = read_controls();
+	return outcome ?: read_ept();
+}
+
+/* ----- VMXON on each CPU ----- */
+
+static int vmxon(u64 address)
+{
+	asm goto("1: vmxon %0\n\t"
+			  "jna %l[failed]\n\t"
+			  _ASM_EXTABLE(1b, %l[failed])
+			  : : "m" (address) : "cc", "memory" : failed);
+	return 0;
+failed:
+	return -EIO;
+}
+
+/* Interrupts off, on the CPU in question. */
+static int enable_this_cpu(void)
+{
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
+	int outcome;
+
+	if (cpu->on)
+		return 0;
+	if (cr4_read_shadow() & X86_CR4_VMXE) {
+		pr_err(KVML_NAME ": another hypervisor (kvm-intel?) uses VMX on CPU %d\n",
+		       smp_processor_id());
+		return -EBUSY;
+	}
+	cr4_set_bits(X86_CR4_VMXE);
+	outcome = vmxon(page_to_phys(cpu->region));
+	if (outcome) {
+		cr4_clear_bits(X86_CR4_VMXE);
+		pr_err(KVML_NAME ": VMXON failed on CPU %d; does the firmware allow VMX?\n",
+		       smp_processor_id());
+		return outcome;
+	}
+	cpu->on = true;
+	return 0;
+}
+
+static void vmclear(u64 address)
+{
+	asm volatile("vmclear %0" : : "m" (address) : "cc", "memory");
+}
+
+/* Interrupts off. Writes every VMCS back to memory, from where another CPU can load it. */
+static void disable_this_cpu(void)
+{
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
+	struct kvml_vcpu *vcpu, *next;
+
+	if (!cpu->on)
+		return;
+	list_for_each_entry_safe(vcpu, next, &cpu->loaded, vmcs_entry) {
+		vmclear(page_to_phys(vcpu->vmcs));
+		list_del_init(&vcpu->vmcs_entry);
+		vcpu->launched = false;
+		vcpu->vmcs_cpu = -1;
+	}
+	asm volatile("vmxoff" : : : "cc", "memory");
+	cr4_clear_bits(X86_CR4_VMXE);
+	cpu->on = false;
+}
+
+static int bring_up(unsigned int cpu)
+{
+	unsigned long flags;
+	int outcome;
+
+	local_irq_save(flags);
+	outcome = enable_this_cpu();
+	local_irq_restore(flags);
+	return outcome;
+}
+
+static int take_down(unsigned int cpu)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	disable_this_cpu();
+	local_irq_restore(flags);
+	return 0;
+}
+
+/* The last CPU, while the machine sleeps; the others were taken offline. */
+#ifdef KVML_NEW_SYSCORE
+#define SYSCORE_ARGUMENT	void *unused
+#else
+#define SYSCORE_ARGUMENT	void
+#endif
+
+static int suspend(SYSCORE_ARGUMENT)
+{
+	disable_this_cpu();
+	return 0;
+}
+
+static void resume(SYSCORE_ARGUMENT)
+{
+	enable_this_cpu();
+}
+
+#ifdef KVML_NEW_SYSCORE
+static const struct syscore_ops power_ops = { .suspend = suspend, .resume = resume };
+static struct syscore power = { .ops = &power_ops };
+
+static void watch_power(void)
+{
+	register_syscore(&power);
+}
+
+static void unwatch_power(void)
+{
+	unregister_syscore(&power);
+}
+#else
+static struct syscore_ops power_ops = { .suspend = suspend, .resume = resume };
+
+static void watch_power(void)
+{
+	register_syscore_ops(&power_ops);
+}
+
+static void unwatch_power(void)
+{
+	unregister_syscore_ops(&power_ops);
+}
+#endif
+
+static void disable_on(void *unused)
+{
+	disable_this_cpu();
+}
+
+/* The next kernel or the firmware must not find VMX on: it blocks INIT. */
+static int reboot(struct notifier_block *block, unsigned long value, void *unused)
+{
+	on_each_cpu(disable_on, NULL, 1);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block reboot_notifier = { .notifier_call = reboot };
+
+static int allocate_regions(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct vmx_cpu *state = per_cpu_ptr(&vmx_cpus, cpu);
+
+		INIT_LIST_HEAD(&state->loaded);
+		state->region = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
+		if (!state->region)
+			return -ENOMEM;
+		*(u32 *)page_address(state->region) = kvml_vmx.revision;
+	}
+	return 0;
+}
+
+static void free_regions(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct page *region = per_cpu_ptr(&vmx_cpus, cpu)->region;
+
+		if (region)
+			__free_page(region);
+	}
+}
+
+/* SDM, "MSR-Bitmap Address": 0 bits pass through. Low MSRs at bytes 0 and 2048, high ones behind. */
+static void pass_through(u32 msr)
+{
+	const u32 offset = msr >= 0xc0000000 ? 1024 * 8 : 0;
+	const u32 bit = offset + (msr & 0x1fff);
+
+	__clear_bit(bit, (unsigned long *)msr_bitmap);
+	__clear_bit(bit + 2048 * 8, (unsigned long *)msr_bitmap);
+}
+
+static int create_msr_bitmap(void)
+{
+	static const u32 passed[] = {
+		MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_IA32_SYSENTER_CS,
+		MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+	};
+	u32 i;
+
+	msr_bitmap = (u64 *)__get_free_page(GFP_KERNEL);
+	if (!msr_bitmap)
+		return -ENOMEM;
+	memset(msr_bitmap, 0xff, PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(passed); i++)
+		pass_through(passed[i]);
+	return 0;
+}
+
+int kvml_vmx_init(void)
+{
+	int outcome = read_capabilities();
+
+	if (outcome)
+		return outcome;
+	outcome = allocate_regions();
+	outcome = outcome ?: create_msr_bitmap();
+	if (outcome)
+		goto free;
+	outcome = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "kvm-lite:online", bring_up,
+				    take_down);
+	if (outcome < 0)
+		goto free;
+	hotplug_state = outcome;
+	watch_power();
+	register_reboot_notifier(&reboot_notifier);
+	return 0;
+
+free:
+	free_page((unsigned long)msr_bitmap);
+	free_regions();
+	return outcome;
+}
+
+void kvml_vmx_exit(void)
+{
+	unregister_reboot_notifier(&reboot_notifier);
+	unwatch_power();
+	cpuhp_remove_state(hotplug_state);
+	free_page((unsigned long)msr_bitmap);
+	free_regions();
+	ida_destroy(&vpids);
+}
+
+/* ----- VMCSs ----- */
+
+void kvml_vmwrite_failed(unsigned long field, unsigned long value)
+{
+	WARN_ONCE(1, KVML_NAME ": VMWRITE of 0x%lx to field 0x%lx failed, error %lu\n", value,
+		  field, vmread(VM_INSTRUCTION_ERROR));
+}
+
+int kvml_vmcs_create(struct kvml_vcpu *vcpu)
+{
+	int vpid;
+
+	vcpu->vmcs = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!vcpu->vmcs)
+		return -ENOMEM;
+	*(u32 *)page_address(vcpu->vmcs) = kvml_vmx.revision;
+	vcpu->vmcs_cpu = -1;
+	vcpu->last_cpu = -1;
+	INIT_LIST_HEAD(&vcpu->vmcs_entry);
+	/* VPID 0 is the host. */
+	vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL);
+	if (vpid < 0) {
+		__free_page(vcpu->vmcs);
+		vcpu->vmcs = NULL;
+		return vpid;
+	}
+	vcpu->vpid = vpid;
+	return 0;
+}
+
+static void clear_here(void *data)
+{
+	struct kvml_vcpu *vcpu = data;
+
+	/* The CPU may have gone offline, or the VMCS may have moved, before this ran. */
+	if (vcpu->vmcs_cpu != smp_processor_id())
+		return;
+	vmclear(page_to_phys(vcpu->vmcs));
+	list_del_init(&vcpu->vmcs_entry);
+	vcpu->launched = false;
+	vcpu->vmcs_cpu = -1;
+}
+
+static void clear_vmcs(struct kvml_vcpu *vcpu)
+{
+	const int cpu = READ_ONCE(vcpu->vmcs_cpu);
+
+	if (cpu >= 0)
+		smp_call_function_single(cpu, clear_here, vcpu, 1);
+}
+
+void kvml_vmcs_destroy(struct kvml_vcpu *vcpu)
+{
+	if (!vcpu->vmcs)
+		return;
+	clear_vmcs(vcpu);
+	ida_free(&vpids, vcpu->vpid);
+	__free_page(vcpu->vmcs);
+}
+
+bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
+{
+	const int cpu = smp_processor_id();
+	const u64 address = page_to_phys(vcpu->vmcs);
+	unsigned long flags;
+	bool moved = false;
+
+	if (vcpu->vmcs_cpu != cpu) {
+		clear_vmcs(vcpu);
+		local_irq_save(flags);
+		/* A VMCS that was never loaded has to be cleared, too. */
+		vmclear(address);
+		list_add(&vcpu->vmcs_entry, &per_cpu(vmx_cpus, cpu).loaded);
+		vcpu->launched = false;
+		vcpu->vmcs_cpu = cpu;
+		local_irq_restore(flags);
+		moved = true;
+	}
+	asm volatile("vmptrld %0" : : "m" (address) : "cc", "memory");
+	return moved;
+}
+
+static void setup_controls(struct kvml_vcpu *vcpu)
+{
+	vmwrite(PIN_BASED_VM_EXEC_CONTROL, kvml_vmx.pin);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, kvml_vmx.primary);
+	vmwrite(SECONDARY_VM_EXEC_CONTROL, kvml_vmx.secondary);
+	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
+	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
+	/* Machine checks are the host's; all else stays in the guest. */
+	vmwrite(EXCEPTION_BITMAP, BIT(18));
+	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0);
+	vmwrite(PAGE_FAULT_ERROR_CODE_MATCH, 0);
+	vmwrite(CR3_TARGET_COUNT, 0);
+	vmwrite(VM_EXIT_MSR_STORE_COUNT, 0);
+	vmwrite(VM_EXIT_MSR_LOAD_COUNT, 0);
+	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, 0);
+	vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
+	vmwrite(MSR_BITMAP, virt_to_phys(msr_bitmap));
+	vmwrite(VMCS_LINK_POINTER, ~0ULL);
+	vmwrite(EPT_POINTER, vcpu->vm->ept.pointer);
+	vmwrite(VIRTUAL_PROCESSOR_ID, vcpu->vpid);
+	vmwrite(TSC_OFFSET, vcpu->tsc_offset);
+}
+
+void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
+{
+	struct desc_ptr idt;
+
+	setup_controls(vcpu);
+	store_idt(&idt);
+	vmwrite(HOST_IDTR_BASE, idt.address);
+	vmwrite(HOST_CR0, read_cr0() & ~X86_CR0_TS);
+	vmwrite(HOST_CS_SELECTOR, __KERNEL_CS);
+	vmwrite(HOST_SS_SELECTOR, __KERNEL_DS);
+	vmwrite(HOST_DS_SELECTOR, 0);
+	vmwrite(HOST_ES_SELECTOR, 0);
+	vmwrite(HOST_FS_SELECTOR, 0);
+	vmwrite(HOST_GS_SELECTOR, 0);
+	vmwrite(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
+	vmwrite(HOST_IA32_SYSENTER_CS, native_read_msr(MSR_IA32_SYSENTER_CS));
+	vmwrite(HOST_IA32_SYSENTER_EIP, native_read_msr(MSR_IA32_SYSENTER_EIP));
+	vmwrite(HOST_IA32_PAT, kvml_vmx.pat);
+	vmwrite(HOST_IA32_EFER, kvml_vmx.efer);
+	vmwrite(HOST_RIP, (unsigned long)kvml_vmx_exit_point);
+}
+
+void kvml_vmcs_set_host_cpu(void)
+{
+	const int cpu = smp_processor_id();
+
+	vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+	vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
+	vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
+	vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
+}

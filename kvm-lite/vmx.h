@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The processor's VMX operation: capabilities, VMXON on each CPU, and VMCSs (SDM volume 3, chapters
+ * on virtual-machine extensions). A VMCS is touched only on the CPU where it is loaded, with
+ * preemption off or the vCPU's preempt notifier in place.
+ */
+#ifndef KVML_VMX_H
+#define KVML_VMX_H
+
+#include <linux/types.h>
+#include <asm/vmx.h>
+
+struct kvml_vcpu;
+
+/* Computed once at module load from the capability MSRs; all CPUs have to agree. */
+struct kvml_vmx_config {
+	u32 revision;
+	u32 pin, primary, secondary, exit, entry;
+	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	u64 ept_memory;		/* EPTP without the address of the root */
+	bool large_pages;
+	bool accessed_dirty;
+	u64 efer, pat, star, lstar, cstar, fmask;	/* of the host */
+};
+
+extern struct kvml_vmx_config kvml_vmx;
+
+/* Checks what the module needs and says what is missing; -EOPNOTSUPP or -EBUSY. */
+int kvml_vmx_init(void);
+void kvml_vmx_exit(void);
+
+/* Allocates the VMCS and its VPID. */
+int kvml_vmcs_create(struct kvml_vcpu *vcpu);
+void kvml_vmcs_destroy(struct kvml_vcpu *vcpu);
+/* Makes the vCPU's VMCS the current one of this CPU; preemption off. True: it came from elsewhere. */
+bool kvml_vmcs_load(struct kvml_vcpu *vcpu);
+/* Controls and the host's constant state, once; loaded. */
+void kvml_vmcs_setup(struct kvml_vcpu *vcpu);
+/* The host's state that differs from CPU to CPU; loaded, at each arrival on a CPU. */
+void kvml_vmcs_set_host_cpu(void);
+
+/* vmx_entry.S: 0 after an exit, 1 if the instruction failed. Interrupts off. */
+int kvml_vmx_enter(unsigned long *regs, unsigned long launched);
+extern char kvml_vmx_exit_point[];
+
+static __always_inline unsigned long vmread(unsigned long field)
+{
+	unsigned long value;
+
+	asm volatile("vmread %1, %0" : "=r" (value) : "r" (field) : "cc");
+	return value;
+}
+
+void kvml_vmwrite_failed(unsigned long field, unsigned long value);
+
+static __always_inline void vmwrite(unsigned long field, unsigned long value)
+{
+	asm goto("vmwrite %1, %0\n\t"
+			  "jna %l[failed]"
+			  : : "r" (field), "rm" (value) : "cc" : failed);
+	return;
+failed:
+	kvml_vmwrite_failed(field, value);
+}
+
+static inline void vmx_set_bits(unsigned long field, u32 bits)
+{
+	vmwrite(field, vmread(field) | bits);
+}
+
+static inline void vmx_clear_bits(unsigned long field, u32 bits)
+{
+	vmwrite(field, vmread(field) & ~(unsigned long)bits);
+}
+
+struct kvml_invalidation {
+	u64 first;
+	u64 second;
+};
+
+/* SDM, INVEPT and INVVPID: type 1 is single-context for both. */
+static inline void kvml_invept(u64 pointer)
+{
+	const struct kvml_invalidation what = { pointer, 0 };
+
+	asm volatile("invept %0, %1" : : "m" (what), "r" (1UL) : "cc", "memory");
+}
+
+static inline void kvml_invvpid(u16 vpid)
+{
+	const struct kvml_invalidation what = { vpid, 0 };
+
+	asm volatile("invvpid %0, %1" : : "m" (what), "r" (1UL) : "cc", "memory");
+}
+
+#endif /* KVML_VMX_H */
