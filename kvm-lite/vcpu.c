@@ -587,7 +587,10 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 	kvml_vmcs_destroy(vcpu);
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
-	free_pages((unsigned long)vcpu->run, 1);
+	if (vcpu->run) {
+		free_page((unsigned long)vcpu->run);
+		free_page((unsigned long)vcpu->pio);
+	}
 	kfree(vcpu->cpuid);
 	kfree(vcpu);
 }

@@ -90,6 +90,7 @@ static void free_vm(struct kvml_vm *vm)
 	kvml_free_slots(vm);
 	mmdrop(vm->mm);
 	kvfree(vm);
+	preempt_notifier_dec();
 }
 
 void kvml_vm_get(struct kvml_vm *vm)
@@ -126,6 +127,7 @@ static struct kvml_vm *allocate_vm(void)
 	if (outcome)
 		goto destroy;
 	kvml_interrupts_create(vm);
+	preempt_notifier_inc();
 	return vm;
 
 destroy:
