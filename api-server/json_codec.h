@@ -40,6 +40,12 @@ inline constexpr std::array kMetricsFields = {"metrics_path"sv};
 inline constexpr std::array kSerialFields = {"serial_out_path"sv, "rate_limiter"sv};
 inline constexpr std::array kActionFields = {"action_type"sv};
 inline constexpr std::array kVmFields = {"state"sv};
+inline constexpr std::array kSnapshotCreateFields = {"snapshot_path"sv, "mem_file_path"sv,
+                                                     "snapshot_type"sv};
+inline constexpr std::array kSnapshotLoadFields = {
+    "snapshot_path"sv,     "mem_backend"sv,     "mem_file_path"sv, "resume_vm"sv,
+    "track_dirty_pages"sv, "clock_realtime"sv,  "huge_pages"sv,    "network_overrides"sv,
+    "drive_overrides"sv,   "working_set_path"sv};
 
 base::Result<monitor::MachineConfig> decode_machine_config(const boost::json::value& body);
 base::Result<monitor::MachineConfigPatch> decode_machine_config_patch(
@@ -56,6 +62,9 @@ base::Result<monitor::MetricsConfig> decode_metrics(const boost::json::value& bo
 base::Result<monitor::SerialConfig> decode_serial(const boost::json::value& body);
 base::Result<monitor::Action> decode_instance_action(const boost::json::value& body);
 base::Result<monitor::Action> decode_vm_state(const boost::json::value& body);
+/// In snapshot_codec.cc.
+base::Result<monitor::SnapshotCreateConfig> decode_snapshot_create(const boost::json::value& body);
+base::Result<monitor::SnapshotLoadConfig> decode_snapshot_load(const boost::json::value& body);
 /// In cpu_config_codec.cc.
 base::Result<monitor::CpuConfig> decode_cpu_config(const boost::json::value& body);
 boost::json::value encode_cpu_config(const monitor::CpuConfig& config);

@@ -103,6 +103,10 @@ constexpr std::array kRoutes = {
     Route{{"PUT", "/serial", kSerialFields}, body_only<monitor::PutSerial, decode_serial>},
     Route{{"PUT", "/actions", kActionFields}, put_action},
     Route{{"PATCH", "/vm", kVmFields}, patch_vm},
+    Route{{"PUT", "/snapshot/create", kSnapshotCreateFields},
+          body_only<monitor::CreateSnapshot, decode_snapshot_create>},
+    Route{{"PUT", "/snapshot/load", kSnapshotLoadFields},
+          body_only<monitor::LoadSnapshot, decode_snapshot_load>},
 };
 
 constexpr auto kRouteInfos = [] {
@@ -189,7 +193,7 @@ std::span<const RouteInfo> route_table() {
 std::string_view absent_by_design(std::string_view first_segment) {
   static constexpr std::array kDevices = {"vsock"sv,   "balloon"sv, "pmem"sv,
                                           "entropy"sv, "hotplug"sv, "memory-hotplug"sv};
-  static constexpr std::array kLater = {"snapshot"sv, "mmds"sv, "mmds-config"sv};
+  static constexpr std::array kLater = {"mmds"sv, "mmds-config"sv};
   if (std::ranges::find(kDevices, first_segment) != kDevices.end()) {
     return "This device is not offered: Mote offers only virtio-net and virtio-blk.";
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <string_view>
 
 #include "base/checked_math.h"
@@ -36,6 +37,20 @@ base::Result<GuestMemory::Region> create_region(Gpa start, uint64_t size_bytes,
     return base::fail_errno(errno, "huge_pages: the host has no transparent huge pages");
   }
   return GuestMemory::Region{start, std::move(*mapping)};
+}
+
+base::Result<> read_fully(int fd, std::span<std::byte> target, uint64_t offset) {
+  while (!target.empty()) {
+    const ssize_t got = ::pread(fd, target.data(), target.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return base::fail_errno(errno, "cannot read guest memory from its file");
+    if (got == 0) {
+      return base::fail(base::ErrorCode::kInvalidArgument, "the file is shorter than guest memory");
+    }
+    target = target.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+  return {};
 }
 
 }  // namespace
@@ -70,6 +85,35 @@ base::Result<GuestMemory> GuestMemory::create(uint64_t size_bytes, HugePages hug
   return GuestMemory(std::move(regions), huge_pages);
 }
 
+base::Result<GuestMemory> GuestMemory::create_from_file(uint64_t size_bytes, HugePages huge_pages,
+                                                        int fd) {
+  MOTE_TRY(auto memory,
+           create(size_bytes, huge_pages == HugePages::k2M ? huge_pages : HugePages::kNone));
+  uint64_t offset = 0;
+  for (const Region& region : memory.regions_) {
+    const Range range{offset, region.size_bytes()};
+    if (huge_pages == HugePages::k2M) {
+      MOTE_TRY_VOID(read_fully(fd, region.mapping.span(), offset));
+    } else {
+      MOTE_TRY_VOID(memory.map_file_private(region.start, range.size_bytes, fd, offset));
+    }
+    offset += range.size_bytes;
+  }
+  return memory;
+}
+
+std::span<std::byte> GuestMemory::bytes_of(Range range) const {
+  uint64_t start = 0;
+  for (const Region& region : regions_) {
+    if (range.offset >= start &&
+        base::range_fits(range.offset - start, range.size_bytes, region.size_bytes())) {
+      return region.mapping.span().subspan(range.offset - start, range.size_bytes);
+    }
+    start += region.size_bytes();
+  }
+  return {};
+}
+
 std::span<std::byte> GuestMemory::slice(Gpa address, uint64_t size_bytes) const {
   if (size_bytes == 0) return {};
   for (const Region& region : regions_) {
@@ -87,7 +131,44 @@ bool GuestMemory::write(Gpa address, std::span<const std::byte> bytes) const {
   const auto target = slice(address, bytes.size());
   if (target.empty()) return false;
   std::memcpy(target.data(), bytes.data(), bytes.size());
+  mark_written(target.data(), target.size());
   return true;
+}
+
+void GuestMemory::track_writes() {
+  const uint64_t pages = size_bytes() / layout::kPageSize;
+  written_ = std::make_unique<std::vector<std::atomic<uint64_t>>>((pages + 63) / 64);
+}
+
+void GuestMemory::mark_written(const void* bytes, uint64_t size_bytes) const {
+  if (written_ == nullptr || size_bytes == 0) return;
+  const auto address = reinterpret_cast<uintptr_t>(bytes);
+  uint64_t start = 0;
+  for (const Region& region : regions_) {
+    const auto host = reinterpret_cast<uintptr_t>(region.mapping.data());
+    if (address >= host && base::range_fits(address - host, size_bytes, region.size_bytes())) {
+      const uint64_t first = (start + address - host) / layout::kPageSize;
+      const uint64_t last = (start + address - host + size_bytes - 1) / layout::kPageSize;
+      for (uint64_t page = first; page <= last; ++page) {
+        (*written_)[page / 64].fetch_or(uint64_t{1} << (page % 64), std::memory_order_relaxed);
+      }
+      return;
+    }
+    start += region.size_bytes();
+  }
+}
+
+std::vector<GuestMemory::Range> GuestMemory::take_device_writes() const {
+  std::vector<Range> ranges;
+  if (written_ == nullptr) return ranges;
+  for (size_t word = 0; word < written_->size(); ++word) {
+    uint64_t bits = (*written_)[word].exchange(0, std::memory_order_relaxed);
+    for (; bits != 0; bits &= bits - 1) {
+      const uint64_t page = word * 64 + static_cast<uint64_t>(std::countr_zero(bits));
+      ranges.push_back({page * layout::kPageSize, layout::kPageSize});
+    }
+  }
+  return ranges;
 }
 
 bool GuestMemory::read(Gpa address, std::span<std::byte> bytes) const {
@@ -114,6 +195,13 @@ base::Result<> GuestMemory::map_file_private(Gpa address, uint64_t size_bytes, i
       ::mmap(target.data(), size_bytes, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, static_cast<off_t>(file_offset));
   if (mapped == MAP_FAILED) return base::fail_errno(errno, "cannot map a file into guest memory");
+  uint64_t start = 0;
+  for (const Region& region : regions_) {
+    if (address >= region.start && address.value - region.start.value < region.size_bytes()) {
+      file_ranges_.push_back({start + address.value - region.start.value, size_bytes});
+    }
+    start += region.size_bytes();
+  }
   return {};
 }
 

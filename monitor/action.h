@@ -51,14 +51,20 @@ struct PutSerial {
 struct InstanceStart {};
 struct FlushMetrics {};
 struct SendCtrlAltDel {};
+struct CreateSnapshot {
+  SnapshotCreateConfig config;
+};
+struct LoadSnapshot {
+  SnapshotLoadConfig config;
+};
 struct PauseVm {};
 struct ResumeVm {};
 
-using Action =
-    std::variant<GetInstanceInfo, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig,
-                 PatchMachineConfig, PutCpuConfig, PutBootSource, PutDrive, PatchDrive,
-                 PutNetworkInterface, PatchNetworkInterface, PutLogger, PutMetrics, PutSerial,
-                 InstanceStart, FlushMetrics, SendCtrlAltDel, PauseVm, ResumeVm>;
+using Action = std::variant<GetInstanceInfo, GetVersion, GetVmConfig, GetMachineConfig,
+                            PutMachineConfig, PatchMachineConfig, PutCpuConfig, PutBootSource,
+                            PutDrive, PatchDrive, PutNetworkInterface, PatchNetworkInterface,
+                            PutLogger, PutMetrics, PutSerial, InstanceStart, FlushMetrics,
+                            SendCtrlAltDel, PauseVm, ResumeVm, CreateSnapshot, LoadSnapshot>;
 
 enum class VmState : uint8_t { kNotStarted, kRunning, kPaused };
 

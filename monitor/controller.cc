@@ -84,6 +84,8 @@ void Controller::run_next() {
     busy_ = true;
     if (std::holds_alternative<PauseVm>(next.action) && state_ == VmState::kRunning) {
       pause(std::move(next.reply));
+    } else if (const auto* const create = std::get_if<CreateSnapshot>(&next.action)) {
+      create_snapshot(create->config, std::move(next.reply));
     } else {
       finish(next.action.index(), next.reply, run(next.action));
     }
@@ -326,6 +328,11 @@ Reply Controller::handle(const ResumeVm&) {
   state_ = VmState::kRunning;
   resume_us_ = base::monotonic_us() - start_us;
   return done();
+}
+
+// Never comes here: see create_snapshot().
+Reply Controller::handle(const CreateSnapshot&) {
+  return as_reply(require_started());
 }
 
 void Controller::pause(ReplyCallback reply) {

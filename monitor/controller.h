@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "devices/virtio/blk/device.h"
@@ -77,6 +78,17 @@ class Controller final : public ActionSink, public VmEvents {
   Reply run(const Action& action);
   void pause(ReplyCallback reply);
 
+  // controller_snapshot.cc
+  struct PreparedSnapshot {
+    snapshot::Snapshot snapshot;
+    std::vector<memory::GuestMemory::Range> pages;
+  };
+  void create_snapshot(const SnapshotCreateConfig& config, ReplyCallback reply);
+  base::Result<PreparedSnapshot> prepare_snapshot(const SnapshotCreateConfig& config);
+  base::Result<> load_snapshot(const SnapshotLoadConfig& config);
+  base::Result<memory::GuestMemory> memory_of_snapshot(const snapshot::Snapshot& snapshot,
+                                                       const SnapshotLoadConfig& config);
+
   Reply handle(const GetInstanceInfo&);
   Reply handle(const GetVersion&);
   Reply handle(const GetVmConfig&);
@@ -97,6 +109,8 @@ class Controller final : public ActionSink, public VmEvents {
   Reply handle(const SendCtrlAltDel&);
   Reply handle(const PauseVm&);
   Reply handle(const ResumeVm&);
+  Reply handle(const CreateSnapshot&);
+  Reply handle(const LoadSnapshot& action);
 
   Reply set_machine(const MachineConfig& machine);
   [[nodiscard]] base::Result<> require_not_started() const;
@@ -130,12 +144,17 @@ class Controller final : public ActionSink, public VmEvents {
   std::array<RequestCount, std::variant_size_v<Action>> requests_{};
   uint64_t pause_us_ = 0;
   uint64_t resume_us_ = 0;
+  uint64_t load_us_ = 0;
+  bool loaded_ = false;    ///< This VM came from a snapshot.
+  bool had_base_ = false;  ///< There is a snapshot that a diff can be made after.
 
   MetricsFile metrics_;
   io::Timer metrics_timer_;
   io::Timer console_timer_;
-  std::unique_ptr<Vm> vm_;  // After the devices it uses, so that it goes before them.
+  base::UniqueFd page_faults_;  // The handler's userfaultfd, as long as memory is.
+  std::unique_ptr<Vm> vm_;      // After the devices it uses, so that it goes before them.
   std::unique_ptr<ConsoleInput> console_;
+  std::jthread snapshot_writer_;  // Reads the VM's memory: joined before it goes.
 };
 
 }  // namespace mote::monitor

@@ -17,16 +17,17 @@ struct RequestName {
 
 // In the order of the Action variant.
 constexpr std::array<RequestName, std::variant_size_v<Action>> kRequestNames = {{
-    {"get_api_requests", "instance_info"}, {"get_api_requests", "vmm_version"},
-    {"get_api_requests", "vm_config"},     {"get_api_requests", "machine_cfg"},
-    {"put_api_requests", "machine_cfg"},   {"patch_api_requests", "machine_cfg"},
-    {"put_api_requests", "cpu_cfg"},       {"put_api_requests", "boot_source"},
-    {"put_api_requests", "drive"},         {"patch_api_requests", "drive"},
-    {"put_api_requests", "network"},       {"patch_api_requests", "network"},
-    {"put_api_requests", "logger"},        {"put_api_requests", "metrics"},
-    {"put_api_requests", "serial"},        {"put_api_requests", "instance_start"},
-    {"put_api_requests", "flush_metrics"}, {"put_api_requests", "send_ctrl_alt_del"},
-    {"patch_api_requests", "pause_vm"},    {"patch_api_requests", "resume_vm"},
+    {"get_api_requests", "instance_info"},   {"get_api_requests", "vmm_version"},
+    {"get_api_requests", "vm_config"},       {"get_api_requests", "machine_cfg"},
+    {"put_api_requests", "machine_cfg"},     {"patch_api_requests", "machine_cfg"},
+    {"put_api_requests", "cpu_cfg"},         {"put_api_requests", "boot_source"},
+    {"put_api_requests", "drive"},           {"patch_api_requests", "drive"},
+    {"put_api_requests", "network"},         {"patch_api_requests", "network"},
+    {"put_api_requests", "logger"},          {"put_api_requests", "metrics"},
+    {"put_api_requests", "serial"},          {"put_api_requests", "instance_start"},
+    {"put_api_requests", "flush_metrics"},   {"put_api_requests", "send_ctrl_alt_del"},
+    {"patch_api_requests", "pause_vm"},      {"patch_api_requests", "resume_vm"},
+    {"put_api_requests", "snapshot_create"}, {"put_api_requests", "snapshot_load"},
 }};
 
 void add_boot(const BootPhases& phases, MetricsLine& line) {

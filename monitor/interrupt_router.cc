@@ -7,6 +7,18 @@ namespace mote::monitor {
 void InterruptRouter::update(const legacy::InterruptRoute& route) {
   const std::scoped_lock lock(mutex_);
   messages_[route.pin] = {route.address, route.data, !route.masked};
+  apply();
+}
+
+void InterruptRouter::update_all(std::span<const legacy::InterruptRoute> routes) {
+  const std::scoped_lock lock(mutex_);
+  for (const auto& route : routes) {
+    messages_[route.pin] = {route.address, route.data, !route.masked};
+  }
+  apply();
+}
+
+void InterruptRouter::apply() {
   std::vector<kvm_irq_routing_entry> entries;
   for (uint32_t pin = 0; pin < messages_.size(); ++pin) {
     if (!messages_[pin].active) continue;
@@ -19,7 +31,7 @@ void InterruptRouter::update(const legacy::InterruptRoute& route) {
     entries.push_back(entry);
   }
   if (const auto outcome = vm_.set_gsi_routing(entries); !outcome) {
-    LOG_ERROR("interrupt routing of pin {} failed: {}", route.pin, outcome.error().message());
+    LOG_ERROR("interrupt routing failed: {}", outcome.error().message());
   }
 }
 

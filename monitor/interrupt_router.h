@@ -22,8 +22,11 @@ class InterruptRouter final : public legacy::RouteSink {
   /// A masked pin has no route: its eventfd is counted and goes nowhere, as an edge on a masked pin
   /// does.
   void update(const legacy::InterruptRoute& route) override;
+  void update_all(std::span<const legacy::InterruptRoute> routes) override;
 
  private:
+  void apply();
+
   struct Message {
     uint64_t address = 0;
     uint32_t data = 0;

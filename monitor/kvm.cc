@@ -65,6 +65,13 @@ base::Result<> VcpuFd::set_cpuid(const std::vector<kvm_cpuid_entry2>& entries) c
   return ioctl_checked(fd_.get(), kSetCpuid2, table.raw(), "KVM_SET_CPUID2");
 }
 
+base::Result<std::vector<kvm_cpuid_entry2>> VcpuFd::cpuid() const {
+  constexpr size_t kMaxEntries = 256;  // The kernel's own limit.
+  KvmTable<kvm_cpuid_entry2> table(kMaxEntries);
+  MOTE_TRY_VOID(ioctl_checked(fd_.get(), kGetCpuid2, table.raw(), "KVM_GET_CPUID2"));
+  return table.entries();
+}
+
 base::Result<kvm_regs> VcpuFd::regs() const {
   kvm_regs regs{};
   MOTE_TRY_VOID(ioctl_checked(fd_.get(), KVM_GET_REGS, &regs, "KVM_GET_REGS"));
@@ -111,6 +118,48 @@ base::Result<> VcpuFd::get_msrs(std::vector<kvm_msr_entry>& entries) const {
   }
   entries = table.entries();
   return {};
+}
+
+base::Result<std::vector<kvm_msr_entry>> VcpuFd::readable_msrs(
+    std::span<const uint32_t> indices) const {
+  std::vector<kvm_msr_entry> readable;
+  while (!indices.empty()) {
+    std::vector<kvm_msr_entry> wanted;
+    for (const uint32_t index : indices)
+      wanted.push_back({.index = index, .reserved = 0, .data = 0});
+    KvmTable<kvm_msr_entry> table{std::span<const kvm_msr_entry>(wanted)};
+    const int got = ioctl_retry(fd_.get(), kGetMsrs, table.raw());
+    if (got < 0) return base::fail_errno(-got, "KVM_GET_MSRS");
+    const auto entries = table.entries();
+    readable.insert(readable.end(), entries.begin(), entries.begin() + got);
+    // KVM stops at the first it cannot read: go on behind it.
+    indices = indices.subspan(std::min<size_t>(indices.size(), static_cast<size_t>(got) + 1));
+  }
+  return readable;
+}
+
+base::Result<> VcpuFd::transfer(unsigned long request, void* value, const char* what) const {
+  return ioctl_checked(fd_.get(), request, value, what);
+}
+
+base::Result<std::vector<std::byte>> VcpuFd::xsave(size_t size_bytes) const {
+  std::vector<std::byte> area(std::max(size_bytes, kXsaveBytes));
+  const bool fits_old = size_bytes <= kXsaveBytes;
+  MOTE_TRY_VOID(ioctl_checked(fd_.get(), fits_old ? kGetXsave : kGetXsave2, area.data(),
+                              "the vCPU's XSAVE area"));
+  return area;
+}
+
+base::Result<> VcpuFd::set_xsave(std::vector<std::byte> area) const {
+  return ioctl_checked(fd_.get(), kSetXsave, area.data(), "the vCPU's XSAVE area");
+}
+
+uint32_t VcpuFd::tsc_khz() const {
+  return static_cast<uint32_t>(std::max(0, ioctl_retry(fd_.get(), KVM_GET_TSC_KHZ, 0UL)));
+}
+
+void VcpuFd::tell_paused() const {
+  ioctl_retry(fd_.get(), KVM_KVMCLOCK_CTRL, 0UL);
 }
 
 base::Result<> VmFd::set_memory_region(uint32_t slot, memory::Gpa start, std::span<std::byte> host,
@@ -174,6 +223,26 @@ base::Result<> VmFd::set_gsi_routing(const std::vector<kvm_irq_routing_entry>& e
   return ioctl_checked(fd_.get(), kSetGsiRouting, table.raw(), "KVM_SET_GSI_ROUTING");
 }
 
+base::Result<kvm_clock_data> VmFd::clock() const {
+  kvm_clock_data clock{};
+  MOTE_TRY_VOID(ioctl_checked(fd_.get(), KVM_GET_CLOCK, &clock, "KVM_GET_CLOCK"));
+  return clock;
+}
+
+base::Result<std::vector<uint64_t>> VmFd::dirty_log(uint32_t slot, uint64_t size_bytes) const {
+  constexpr uint64_t kBytesAWord = uint64_t{64} * 4096;
+  std::vector<uint64_t> bitmap((size_bytes + kBytesAWord - 1) / kBytesAWord);
+  kvm_dirty_log log{};
+  log.slot = slot;
+  log.dirty_bitmap = bitmap.data();
+  MOTE_TRY_VOID(ioctl_checked(fd_.get(), KVM_GET_DIRTY_LOG, &log, "KVM_GET_DIRTY_LOG"));
+  return bitmap;
+}
+
+base::Result<> VmFd::set_clock(const kvm_clock_data& clock) const {
+  return ioctl_checked(fd_.get(), KVM_SET_CLOCK, &clock, "KVM_SET_CLOCK");
+}
+
 int VmFd::check_extension(uint32_t capability) const {
   return std::max(
       0, ioctl_retry(fd_.get(), KVM_CHECK_EXTENSION, static_cast<unsigned long>(capability)));
@@ -219,6 +288,15 @@ base::Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   MOTE_TRY_VOID(
       ioctl_checked(fd_.get(), kGetSupportedCpuid, table.raw(), "KVM_GET_SUPPORTED_CPUID"));
   return table.entries();
+}
+
+base::Result<std::vector<uint32_t>> Kvm::msr_indices() const {
+  constexpr uint32_t kMaxEntries = 1024;
+  std::vector<uint32_t> list(1 + kMaxEntries);
+  list[0] = kMaxEntries;
+  MOTE_TRY_VOID(ioctl_checked(fd_.get(), kGetMsrIndexList, list.data(), "KVM_GET_MSR_INDEX_LIST"));
+  const auto count = static_cast<ptrdiff_t>(std::min(list[0], kMaxEntries));
+  return std::vector<uint32_t>(list.begin() + 1, list.begin() + 1 + count);
 }
 
 int Kvm::check_extension(uint32_t capability) const {

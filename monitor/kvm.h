@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ class VcpuFd final {
   void set_immediate_exit(uint8_t value) const;
 
   base::Result<> set_cpuid(const std::vector<kvm_cpuid_entry2>& entries) const;
+  base::Result<std::vector<kvm_cpuid_entry2>> cpuid() const;
   base::Result<kvm_regs> regs() const;
   base::Result<> set_regs(const kvm_regs& regs) const;
   base::Result<kvm_sregs> sregs() const;
@@ -40,10 +42,67 @@ class VcpuFd final {
   base::Result<std::vector<uint32_t>> set_msrs(const std::vector<kvm_msr_entry>& entries) const;
   /// Fills in `data` of each entry; kUnsupported names the first MSR that cannot be read.
   base::Result<> get_msrs(std::vector<kvm_msr_entry>& entries) const;
+  /// The MSRs of `indices` that this host can read.
+  base::Result<std::vector<kvm_msr_entry>> readable_msrs(std::span<const uint32_t> indices) const;
+
+  /// The fixed-size parts of a vCPU's state (api.rst: KVM_GET_MP_STATE and its like).
+  template <typename T>
+  base::Result<T> get() const {
+    T value{};
+    MOTE_TRY_VOID(transfer(StateRequest<T>::kGet, &value, StateRequest<T>::kName));
+    return value;
+  }
+  template <typename T>
+  base::Result<> set(const T& value) const {
+    T copy = value;  // The kernel takes a pointer to what it may not keep.
+    return transfer(StateRequest<T>::kSet, &copy, StateRequest<T>::kName);
+  }
+  /// KVM_GET_XSAVE2 into `size_bytes` (KVM_CAP_XSAVE2's answer; at least 4096), KVM_SET_XSAVE.
+  base::Result<std::vector<std::byte>> xsave(size_t size_bytes) const;
+  base::Result<> set_xsave(std::vector<std::byte> area) const;
+  /// KVM_GET_TSC_KHZ; 0 where the host does not say.
+  [[nodiscard]] uint32_t tsc_khz() const;
+  /// Tells the guest that it stood still, so that its watchdogs do not bark. Best effort.
+  void tell_paused() const;
 
  private:
+  template <typename T>
+  struct StateRequest;
+  base::Result<> transfer(unsigned long request, void* value, const char* what) const;
+
   base::UniqueFd fd_;
   base::MappedRegion run_;
+};
+
+template <>
+struct VcpuFd::StateRequest<kvm_mp_state> {
+  static constexpr unsigned long kGet = KVM_GET_MP_STATE;
+  static constexpr unsigned long kSet = KVM_SET_MP_STATE;
+  static constexpr const char* kName = "the vCPU's run state";
+};
+template <>
+struct VcpuFd::StateRequest<kvm_xcrs> {
+  static constexpr unsigned long kGet = KVM_GET_XCRS;
+  static constexpr unsigned long kSet = KVM_SET_XCRS;
+  static constexpr const char* kName = "the vCPU's XCRs";
+};
+template <>
+struct VcpuFd::StateRequest<kvm_debugregs> {
+  static constexpr unsigned long kGet = KVM_GET_DEBUGREGS;
+  static constexpr unsigned long kSet = KVM_SET_DEBUGREGS;
+  static constexpr const char* kName = "the vCPU's debug registers";
+};
+template <>
+struct VcpuFd::StateRequest<kvm_lapic_state> {
+  static constexpr unsigned long kGet = KVM_GET_LAPIC;
+  static constexpr unsigned long kSet = KVM_SET_LAPIC;
+  static constexpr const char* kName = "the vCPU's local APIC";
+};
+template <>
+struct VcpuFd::StateRequest<kvm_vcpu_events> {
+  static constexpr unsigned long kGet = KVM_GET_VCPU_EVENTS;
+  static constexpr unsigned long kSet = KVM_SET_VCPU_EVENTS;
+  static constexpr const char* kName = "the vCPU's pending events";
 };
 
 /// One virtual machine.
@@ -68,6 +127,11 @@ class VmFd final {
   base::Result<> bind_mmio_write(int event_fd, memory::Gpa address, uint32_t datamatch) const;
   base::Result<> set_gsi_routing(const std::vector<kvm_irq_routing_entry>& entries) const;
   [[nodiscard]] int check_extension(uint32_t capability) const;
+  /// kvmclock, in nanoseconds of the guest's (KVM_GET_CLOCK).
+  base::Result<kvm_clock_data> clock() const;
+  base::Result<> set_clock(const kvm_clock_data& clock) const;
+  /// One bit a page, cleared by the call (KVM_GET_DIRTY_LOG).
+  base::Result<std::vector<uint64_t>> dirty_log(uint32_t slot, uint64_t size_bytes) const;
 
  private:
   base::UniqueFd fd_;
@@ -83,6 +147,8 @@ class Kvm final {
 
   base::Result<VmFd> create_vm() const;
   base::Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
+  /// The MSRs that hold a guest's state (KVM_GET_MSR_INDEX_LIST).
+  base::Result<std::vector<uint32_t>> msr_indices() const;
   [[nodiscard]] int check_extension(uint32_t capability) const;
 
  private:

@@ -23,11 +23,20 @@ struct KvmTableHeader {
 static_assert(sizeof(KvmTableHeader) == 8);
 
 // The requests that take such a table, with the size C code gives them.
+// Its head is the count alone.
+inline constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);
 inline constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, KvmTableHeader);
 inline constexpr unsigned long kSetGsiRouting = _IOW(KVMIO, 0x6a, KvmTableHeader);
 inline constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, KvmTableHeader);
 inline constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, KvmTableHeader);
+inline constexpr unsigned long kGetCpuid2 = _IOWR(KVMIO, 0x91, KvmTableHeader);
 inline constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, KvmTableHeader);
+
+// struct kvm_xsave ends in a flexible array, too: this much is there on every host.
+inline constexpr size_t kXsaveBytes = 4096;
+inline constexpr unsigned long kGetXsave = _IOC(_IOC_READ, KVMIO, 0xa4, kXsaveBytes);
+inline constexpr unsigned long kSetXsave = _IOC(_IOC_WRITE, KVMIO, 0xa5, kXsaveBytes);
+inline constexpr unsigned long kGetXsave2 = _IOC(_IOC_READ, KVMIO, 0xcf, kXsaveBytes);
 
 /// Owns a header and `capacity` entries behind it.
 template <typename Entry>

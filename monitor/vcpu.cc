@@ -36,7 +36,11 @@ base::Result<> Vcpu::install_kick_signal() {
   return {};
 }
 
-base::Result<> Vcpu::start() {
+base::Result<> Vcpu::start(Begin begin) {
+  if (begin == Begin::kPaused) {
+    wish_ = Wish::kPause;
+    fd_.set_immediate_exit(1);
+  }
   try {
     thread_ = std::thread([this] { thread_main(); });
   } catch (const std::system_error& error) {

@@ -49,8 +49,10 @@ class Vcpu final {
   /// Installs the empty signal handler that brings a vCPU thread out of KVM_RUN. Once a process.
   static base::Result<> install_kick_signal();
 
-  /// Starts the thread; the guest runs at once. `name` is the thread's name ("vcpu 0").
-  base::Result<> start();
+  /// How a fresh thread begins.
+  enum class Begin : uint8_t { kRunning, kPaused };
+  /// Starts the thread; it runs the guest at once, or stands still until resume().
+  base::Result<> start(Begin begin = Begin::kRunning);
   /// Asks the thread to stand still; `paused` is posted to the loop when it does (at once, when it
   /// has ended already).
   void pause(std::move_only_function<void()> paused);

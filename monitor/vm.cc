@@ -5,6 +5,8 @@
 #include <ranges>
 
 #include "base/log.h"
+#include "memory/layout.h"
+#include "memory/page_scan.h"
 
 namespace mote::monitor {
 namespace {
@@ -25,10 +27,10 @@ struct Overloaded : Handlers... {
 
 }  // namespace
 
-base::Result<> Vm::start() {
+base::Result<> Vm::start(Vcpu::Begin begin) {
   // The boot processor comes last: until it runs, no other does, so a start that fails halfway has
   // not run the guest.
-  for (const auto& vcpu : vcpus_ | std::views::reverse) MOTE_TRY_VOID(vcpu->start());
+  for (const auto& vcpu : vcpus_ | std::views::reverse) MOTE_TRY_VOID(vcpu->start(begin));
   return {};
 }
 
@@ -39,6 +41,51 @@ void Vm::pause(std::move_only_function<void()> done) {
 
 void Vm::resume() {
   for (const auto& vcpu : vcpus_) vcpu->resume();
+}
+
+void Vm::suspend_devices(std::move_only_function<void()> done) {
+  if (transports_.empty()) return done();
+  const auto report = after_all(transports_.size(), std::move(done));
+  for (const auto& transport : transports_) transport->suspend([report] { (*report)(); });
+}
+
+void Vm::resume_devices() {
+  for (const auto& transport : transports_) transport->resume();
+}
+
+base::Result<snapshot::MachineState> Vm::save(const snapshot::HostState& host) {
+  snapshot::MachineState state;
+  for (const auto& vcpu : vcpus_) {
+    vcpu->fd().tell_paused();
+    MOTE_TRY(auto saved, snapshot::save_vcpu(vcpu->fd(), host));
+    state.vcpus.push_back(std::move(saved));
+  }
+  MOTE_TRY(state.clock, fd_.clock());
+  state.ioapic = ioapic_->save();
+  state.serial = serial_->save();
+  state.i8042 = i8042_->save();
+  for (const auto& transport : transports_) state.transports.push_back(transport->save());
+  return state;
+}
+
+base::Result<std::vector<memory::GuestMemory::Range>> Vm::take_dirty_ranges() {
+  std::vector<memory::GuestMemory::Range> ranges = memory_.take_device_writes();
+  uint64_t start = 0;
+  uint32_t slot = 0;
+  for (const auto& region : memory_.regions()) {
+    MOTE_TRY(const auto bitmap, fd_.dirty_log(slot++, region.size_bytes()));
+    for (uint64_t page = 0; page < region.size_bytes() / memory::layout::kPageSize; ++page) {
+      if ((bitmap[page / 64] >> (page % 64) & 1) == 0) continue;
+      const uint64_t offset = start + page * memory::layout::kPageSize;
+      if (!ranges.empty() && ranges.back().offset + ranges.back().size_bytes == offset) {
+        ranges.back().size_bytes += memory::layout::kPageSize;
+      } else {
+        ranges.push_back({offset, memory::layout::kPageSize});
+      }
+    }
+    start += region.size_bytes();
+  }
+  return memory::merge_ranges(std::move(ranges), {});
 }
 
 void Vm::shut_down(std::move_only_function<void()> done) {

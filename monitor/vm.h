@@ -20,6 +20,7 @@
 #include "memory/guest_memory.h"
 #include "monitor/interrupt_router.h"
 #include "monitor/kvm.h"
+#include "monitor/snapshot/snapshot.h"
 #include "monitor/vcpu.h"
 
 namespace mote::monitor {
@@ -41,10 +42,19 @@ class Vm final : public ExitHandler {
   ~Vm() override = default;
 
   /// Starts every vCPU thread.
-  base::Result<> start();
+  base::Result<> start(Vcpu::Begin begin = Vcpu::Begin::kRunning);
   /// Stops all vCPUs at an instruction boundary, then calls `done`.
   void pause(std::move_only_function<void()> done);
   void resume();
+  /// While paused: brings every device to rest, then calls `done`; and lets them go on.
+  void suspend_devices(std::move_only_function<void()> done);
+  void resume_devices();
+  /// Paused, devices at rest.
+  base::Result<snapshot::MachineState> save(const snapshot::HostState& host);
+  [[nodiscard]] const memory::GuestMemory& memory() const { return memory_; }
+  /// Pages that the guest or a device wrote since the last call (memory slots with dirty logging).
+  base::Result<std::vector<memory::GuestMemory::Range>> take_dirty_ranges();
+
   /// Ends all vCPUs, drains every device, then calls `done`. The loop must keep running until then.
   void shut_down(std::move_only_function<void()> done);
 

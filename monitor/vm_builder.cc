@@ -41,27 +41,77 @@ base::Result<base::UniqueFd> create_eventfd() {
 base::Result<std::unique_ptr<Vm>> VmBuilder::build(BuildInputs inputs, io::EventLoop& loop,
                                                    VmEvents& events) {
   const MachineConfig& machine = inputs.config.machine;
-  if (inputs.devices.size() > layout::kMaxVirtioDevices) {
-    return base::fail(base::ErrorCode::kInvalidArgument,
-                      "drives and network-interfaces: at most " +
-                          std::to_string(layout::kMaxVirtioDevices) + " devices fit into one VM");
-  }
   const Kvm& kvm = *inputs.host.kvm();
   MOTE_TRY_VOID(check_capabilities(kvm, inputs.config.cpu));
   MOTE_TRY(auto memory,
            memory::GuestMemory::create(machine.mem_size_mib * layout::kMib,
                                        memory::effective_huge_pages(machine.huge_pages)));
+  if (machine.track_dirty_pages) memory.track_writes();
   MOTE_TRY(auto fd, kvm.create_vm());
   std::unique_ptr<Vm> vm(new Vm(loop, events, std::move(memory), std::move(fd)));
   VmBuilder builder(std::move(inputs), *vm);
+  MOTE_TRY_VOID(builder.check_device_count());
   MOTE_TRY(const auto entry, builder.load_boot_images());
-  MOTE_TRY_VOID(builder.register_memory());
-  MOTE_TRY_VOID(vm->fd_.set_real_mode_areas(layout::kKvmIdentityMap, layout::kKvmTss));
-  MOTE_TRY_VOID(vm->fd_.enable_split_irqchip(layout::kIoApicPins));
-  MOTE_TRY_VOID(builder.add_legacy_devices());
-  MOTE_TRY_VOID(builder.add_virtio_devices(loop));
+  MOTE_TRY_VOID(builder.create_machine(loop));
   MOTE_TRY_VOID(builder.create_vcpus(entry, loop));
   return vm;
+}
+
+base::Result<std::unique_ptr<Vm>> VmBuilder::restore(BuildInputs inputs, memory::GuestMemory memory,
+                                                     const snapshot::MachineState& state,
+                                                     io::EventLoop& loop, VmEvents& events) {
+  if (inputs.config.machine.track_dirty_pages) memory.track_writes();
+  MOTE_TRY(auto fd, inputs.host.kvm()->create_vm());
+  std::unique_ptr<Vm> vm(new Vm(loop, events, std::move(memory), std::move(fd)));
+  VmBuilder builder(std::move(inputs), *vm);
+  MOTE_TRY_VOID(builder.check_device_count());
+  MOTE_TRY_VOID(builder.create_machine(loop));
+  MOTE_TRY_VOID(builder.restore_state(state, loop));
+  return vm;
+}
+
+base::Result<> VmBuilder::check_device_count() const {
+  if (inputs_.devices.size() <= layout::kMaxVirtioDevices) return {};
+  return base::fail(base::ErrorCode::kInvalidArgument,
+                    "drives and network-interfaces: at most " +
+                        std::to_string(layout::kMaxVirtioDevices) + " devices fit into one VM");
+}
+
+base::Result<> VmBuilder::create_machine(io::EventLoop& loop) {
+  // Memory first: after the interrupt controller the same call waits for a grace period.
+  MOTE_TRY_VOID(register_memory());
+  MOTE_TRY_VOID(vm_.fd_.set_real_mode_areas(layout::kKvmIdentityMap, layout::kKvmTss));
+  MOTE_TRY_VOID(vm_.fd_.enable_split_irqchip(layout::kIoApicPins));
+  MOTE_TRY_VOID(add_legacy_devices());
+  return add_virtio_devices(loop);
+}
+
+base::Result<> VmBuilder::restore_state(const snapshot::MachineState& state, io::EventLoop& loop) {
+  if (state.vcpus.size() != inputs_.config.machine.vcpu_count ||
+      state.transports.size() != vm_.transports_.size()) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      "the snapshot's state does not fit its configuration");
+  }
+  MOTE_TRY_VOID(vm_.fd_.set_clock(state.clock));
+  for (uint32_t index = 0; index < state.vcpus.size(); ++index) {
+    MOTE_TRY(auto vcpu, vm_.fd_.create_vcpu(index));
+    auto restored = snapshot::restore_vcpu(vcpu, state.vcpus[index]);
+    if (!restored) {
+      return base::with_context(std::move(restored).error(), "vCPU " + std::to_string(index));
+    }
+    vm_.vcpus_.push_back(std::make_unique<Vcpu>(index, std::move(vcpu), vm_, loop));
+  }
+  vm_.ioapic_->restore(state.ioapic);
+  vm_.serial_->restore(state.serial);
+  vm_.i8042_->restore(state.i8042);
+  for (size_t i = 0; i < state.transports.size(); ++i) {
+    auto restored = vm_.transports_[i]->restore(state.transports[i]);
+    if (!restored) {
+      return base::with_context(std::move(restored).error(), "device " + std::to_string(i));
+    }
+  }
+  for (const auto& transport : vm_.transports_) transport->raise_pending();
+  return {};
 }
 
 std::vector<boot::VirtioMmioSlot> VmBuilder::virtio_slots() const {

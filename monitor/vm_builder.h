@@ -32,10 +32,17 @@ class VmBuilder final {
   /// Everything but starting the vCPUs. On error nothing of it remains.
   static base::Result<std::unique_ptr<Vm>> build(BuildInputs inputs, io::EventLoop& loop,
                                                  VmEvents& events);
+  /// The same from a snapshot: `memory` holds what the guest had, `state` the rest.
+  static base::Result<std::unique_ptr<Vm>> restore(BuildInputs inputs, memory::GuestMemory memory,
+                                                   const snapshot::MachineState& state,
+                                                   io::EventLoop& loop, VmEvents& events);
 
  private:
   VmBuilder(BuildInputs inputs, Vm& vm) : inputs_(std::move(inputs)), vm_(vm) {}
 
+  base::Result<> check_device_count() const;
+  base::Result<> create_machine(io::EventLoop& loop);
+  base::Result<> restore_state(const snapshot::MachineState& state, io::EventLoop& loop);
   base::Result<boot::Entry> load_boot_images();
   base::Result<> register_memory();
   base::Result<> add_legacy_devices();

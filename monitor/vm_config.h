@@ -109,6 +109,40 @@ struct SerialConfig {
   std::optional<virtio::TokenBucketConfig> rate_limiter;  ///< Bytes; lines over it are dropped.
 };
 
+/// PUT /snapshot/create
+struct SnapshotCreateConfig {
+  std::string snapshot_path;
+  std::string mem_file_path;
+  bool diff = false;
+};
+
+/// Who provides guest memory after PUT /snapshot/load: the file itself, or a page-fault handler
+/// that listens on a unix socket.
+enum class MemoryBackend : uint8_t { kFile, kUffd };
+
+/// PUT /snapshot/load
+struct SnapshotLoadConfig {
+  struct NetworkOverride {
+    std::string iface_id;
+    std::string host_dev_name;
+  };
+  struct DriveOverride {
+    std::string drive_id;
+    std::string path_on_host;
+  };
+  std::string snapshot_path;
+  std::string memory_path;  ///< mem_backend.backend_path or mem_file_path.
+  MemoryBackend backend = MemoryBackend::kFile;
+  bool resume_vm = false;
+  bool track_dirty_pages = false;
+  bool clock_realtime = false;  ///< The guest's clock goes on as if it had run meanwhile.
+  std::optional<memory::HugePages> huge_pages;
+  std::vector<NetworkOverride> network_overrides;
+  std::vector<DriveOverride> drive_overrides;
+  /// Ours: pages that PUT /snapshot/working-set wrote down, to be mapped before the guest asks.
+  std::optional<std::string> working_set_path;
+};
+
 struct VmConfig {
   MachineConfig machine;
   std::optional<CpuConfig> cpu;

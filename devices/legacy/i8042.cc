@@ -129,4 +129,18 @@ I8042Metrics I8042::metrics() const {
   return metrics_;
 }
 
+I8042::State I8042::save() const {
+  const std::scoped_lock lock(mutex_);
+  return {{output_.begin(), output_.end()}, command_byte_, output_port_, pending_command_};
+}
+
+void I8042::restore(const State& state) {
+  const std::scoped_lock lock(mutex_);
+  const size_t count = std::min<size_t>(state.output.size(), kOutputLimit);
+  output_.assign(state.output.begin(), state.output.begin() + static_cast<ptrdiff_t>(count));
+  command_byte_ = state.command_byte;
+  output_port_ = state.output_port;
+  pending_command_ = state.pending_command;
+}
+
 }  // namespace mote::legacy

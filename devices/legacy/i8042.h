@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "devices/bus.h"
@@ -35,6 +36,17 @@ class I8042 final : public devices::BusDevice {
   /// Queues the scan codes of Ctrl-Alt-Del.
   void trigger_ctrl_alt_del();
   [[nodiscard]] I8042Metrics metrics() const;
+
+  /// What a snapshot keeps.
+  struct State {
+    std::vector<uint8_t> output;
+    uint8_t command_byte = 0;
+    uint8_t output_port = 0;
+    uint8_t pending_command = 0;
+  };
+  [[nodiscard]] State save() const;
+  /// Before any vCPU runs. Output beyond the controller's buffer is left out.
+  void restore(const State& state);
 
  private:
   void push(uint8_t byte);

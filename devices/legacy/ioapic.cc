@@ -107,7 +107,11 @@ IoApic::State IoApic::save() const {
 void IoApic::restore(const State& state) {
   const std::scoped_lock lock(mutex_);
   state_ = state;
-  for (uint32_t pin = 0; pin < kPins; ++pin) announce(pin);
+  std::array<InterruptRoute, kPins> routes;
+  for (uint32_t pin = 0; pin < kPins; ++pin) {
+    routes[pin] = decode_redirection(pin, state_.redirection[pin]);
+  }
+  sink_.update_all(routes);
 }
 
 }  // namespace mote::legacy

@@ -26,6 +26,8 @@ class RouteSink {
  public:
   virtual ~RouteSink() = default;
   virtual void update(const InterruptRoute& route) = 0;
+  /// All pins at once.
+  virtual void update_all(std::span<const InterruptRoute> routes) = 0;
 };
 
 class IoApic final : public devices::BusDevice {

@@ -209,4 +209,29 @@ SerialMetrics Serial::metrics() const {
   return metrics_;
 }
 
+Serial::State Serial::save() const {
+  const std::scoped_lock lock(mutex_);
+  return {{input_.begin(), input_.end()},
+          interrupt_enable_,
+          line_control_,
+          modem_control_,
+          scratch_,
+          fifo_control_,
+          divisor_,
+          transmitter_empty_pending_};
+}
+
+void Serial::restore(const State& state) {
+  const std::scoped_lock lock(mutex_);
+  const size_t count = std::min(state.input.size(), kInputLimit);
+  input_.assign(state.input.begin(), state.input.begin() + static_cast<ptrdiff_t>(count));
+  interrupt_enable_ = state.interrupt_enable;
+  line_control_ = state.line_control;
+  modem_control_ = state.modem_control;
+  scratch_ = state.scratch;
+  fifo_control_ = state.fifo_control;
+  divisor_ = state.divisor;
+  transmitter_empty_pending_ = state.transmitter_empty_pending;
+}
+
 }  // namespace mote::legacy

@@ -56,6 +56,21 @@ class Serial final : public devices::BusDevice {
   }
   [[nodiscard]] SerialMetrics metrics() const;
 
+  /// What a snapshot keeps.
+  struct State {
+    std::vector<uint8_t> input;
+    uint8_t interrupt_enable = 0;
+    uint8_t line_control = 0;
+    uint8_t modem_control = 0;
+    uint8_t scratch = 0;
+    uint8_t fifo_control = 0;
+    uint16_t divisor = 0;
+    bool transmitter_empty_pending = false;
+  };
+  [[nodiscard]] State save() const;
+  /// Before any vCPU runs. Input beyond the FIFO is left out.
+  void restore(const State& state);
+
  private:
   uint8_t read_register(uint64_t offset);
   void write_register(uint64_t offset, uint8_t value);

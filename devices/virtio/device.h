@@ -38,6 +38,20 @@ struct Activation {
   uint64_t features;                ///< Negotiated, a subset of Description::features.
   std::vector<ActiveQueue> queues;  ///< The queues from index 0 up to the first that is not ready.
   DriverNotifier* notifier;         ///< Outlives the device's active phase.
+  uint16_t active_pairs = 0;        ///< DeviceState::active_pairs of a snapshot; 0 after a reset.
+};
+
+/// How far the device has come in a queue. Chains it holds without having used them count as not
+/// taken: whoever goes on from here takes them again.
+struct QueuePosition {
+  uint16_t next_avail = 0;
+  uint16_t next_used = 0;
+};
+
+/// What a suspended device has to tell a snapshot beside what its transport knows.
+struct DeviceState {
+  std::vector<QueuePosition> positions;  ///< By queue index.
+  uint16_t active_pairs = 0;             ///< virtio-net: pairs the driver switched on.
 };
 
 /// Fixed facts of a device, read once when its transport is made.
@@ -57,6 +71,13 @@ class Device {
   /// Stops intake, waits for operations in flight, drops the queues, then calls `done` (at once,
   /// where nothing is in flight). Inactive devices call `done` at once. Loop thread.
   virtual void reset(std::move_only_function<void()> done) = 0;
+  /// As reset(), but the queues stay: when `done` is called guest memory rests, every completion
+  /// told included. Loop thread; vCPUs stand still.
+  virtual void suspend(std::move_only_function<void()> done) = 0;
+  /// Serves again after suspend(), what waits included.
+  virtual void resume() = 0;
+  /// Only while suspended.
+  [[nodiscard]] virtual DeviceState save() const = 0;
 };
 
 }  // namespace mote::virtio

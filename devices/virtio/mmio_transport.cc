@@ -229,7 +229,7 @@ void MmioTransport::write_status(uint32_t value) {
 
 base::Result<Activation> MmioTransport::prepare_activation() const {
   const std::scoped_lock lock(registers_lock_);
-  Activation activation{registers_.driver_features, {}, nullptr};
+  Activation activation{registers_.driver_features, {}, nullptr, 0};
   const QueueFeatures features{
       .event_idx = (registers_.driver_features & VIRTIO_F_EVENT_IDX) != 0,
       .indirect = (registers_.driver_features & VIRTIO_F_INDIRECT_DESC) != 0};
@@ -294,6 +294,85 @@ bool MmioTransport::has_status(uint32_t bits) const {
 void MmioTransport::raise(uint32_t cause) {
   interrupt_status_.fetch_or(cause, std::memory_order_acq_rel);
   ::eventfd_write(interrupt_fd_.get(), 1);
+}
+
+MmioTransport::State MmioTransport::save() const {
+  const DeviceState device = device_.save();
+  const std::scoped_lock lock(registers_lock_);
+  const Registers& r = registers_;
+  State state{.device_id = description_.device_id,
+              .status = r.status,
+              .interrupt_status = interrupt_status_.load(std::memory_order_acquire),
+              .device_features_select = r.device_features_select,
+              .driver_features_select = r.driver_features_select,
+              .driver_features = r.driver_features,
+              .queue_select = r.queue_select,
+              .config_generation = r.config_generation,
+              .active_pairs = device.active_pairs,
+              .queues = {},
+              .config = r.config};
+  for (size_t i = 0; i < r.queues.size(); ++i) {
+    const QueueRegisters& queue = r.queues[i];
+    state.queues.push_back({queue.size, queue.ready, queue.descriptor_table, queue.avail_ring,
+                            queue.used_ring,
+                            i < device.positions.size() ? device.positions[i] : QueuePosition{}});
+  }
+  return state;
+}
+
+base::Result<> MmioTransport::restore(const State& state) {
+  using base::ErrorCode;
+  if (state.device_id != description_.device_id) {
+    return base::fail(ErrorCode::kInvalidArgument, "the saved device is of another kind");
+  }
+  if (state.queues.size() != registers_.queues.size()) {
+    return base::fail(ErrorCode::kInvalidArgument,
+                      "the saved device has " + std::to_string(state.queues.size()) +
+                          " queues, this one " + std::to_string(registers_.queues.size()));
+  }
+  if ((state.driver_features & ~description_.features) != 0) {
+    return base::fail(ErrorCode::kInvalidArgument,
+                      "the guest's driver uses features that this device does not offer");
+  }
+  {
+    const std::scoped_lock lock(registers_lock_);
+    Registers& r = registers_;
+    r.status = state.status;
+    r.device_features_select = state.device_features_select;
+    r.driver_features_select = state.driver_features_select;
+    r.driver_features = state.driver_features;
+    r.queue_select = state.queue_select;
+    r.config_generation = state.config_generation;
+    for (size_t i = 0; i < r.queues.size(); ++i) {
+      const QueueState& queue = state.queues[i];
+      r.queues[i] = {r.queues[i].max_size,   queue.size,       queue.ready,
+                     queue.descriptor_table, queue.avail_ring, queue.used_ring};
+    }
+    uint32_t interrupts = state.interrupt_status;
+    if (r.config != state.config) {  // Another disk, for one: the driver shall look again.
+      ++r.config_generation;
+      interrupts |= VIRTIO_MMIO_INT_CONFIG;
+    }
+    interrupt_status_.store(interrupts, std::memory_order_release);
+  }
+  if (!has_status(VIRTIO_CONFIG_S_DRIVER_OK) || has_status(VIRTIO_CONFIG_S_NEEDS_RESET)) return {};
+  MOTE_TRY(auto activation, prepare_activation());
+  for (size_t i = 0; i < activation.queues.size(); ++i) {
+    const QueuePosition& position = state.queues[i].position;
+    activation.queues[i].queue.set_positions(position.next_avail, position.next_used);
+  }
+  activation.notifier = this;
+  activation.active_pairs = state.active_pairs;
+  const size_t ready = activation.queues.size();
+  MOTE_TRY_VOID(device_.activate(std::move(activation)));
+  for (size_t i = 0; i < ready; ++i) ::eventfd_write(kicks_[i].get(), 1);
+  return {};
+}
+
+void MmioTransport::raise_pending() {
+  if (interrupt_status_.load(std::memory_order_acquire) != 0) {
+    ::eventfd_write(interrupt_fd_.get(), 1);
+  }
 }
 
 void MmioTransport::notify_queues() {

@@ -42,6 +42,41 @@ class MmioTransport final : public devices::BusDevice, public DriverNotifier {
   [[nodiscard]] int kick_fd(size_t queue_index) const { return kicks_[queue_index].get(); }
   [[nodiscard]] int interrupt_fd() const { return interrupt_fd_.get(); }
 
+  /// Stops the device between two requests, and lets it go on (see Device). Loop thread.
+  void suspend(std::move_only_function<void()> done) { device_.suspend(std::move(done)); }
+  void resume() { device_.resume(); }
+
+  /// The driver's view of one queue.
+  struct QueueState {
+    uint32_t size = 0;
+    bool ready = false;
+    uint64_t descriptor_table = 0;
+    uint64_t avail_ring = 0;
+    uint64_t used_ring = 0;
+    QueuePosition position;
+  };
+  /// All that a driver set up, for snapshots.
+  struct State {
+    uint32_t device_id = 0;
+    uint32_t status = 0;
+    uint32_t interrupt_status = 0;
+    uint32_t device_features_select = 0;
+    uint32_t driver_features_select = 0;
+    uint64_t driver_features = 0;
+    uint32_t queue_select = 0;
+    uint32_t config_generation = 0;
+    uint16_t active_pairs = 0;
+    std::vector<QueueState> queues;
+    std::vector<std::byte> config;
+  };
+  /// While the device is suspended. Loop thread.
+  [[nodiscard]] State save() const;
+  /// Takes over where save() left off, on a fresh transport and before any vCPU runs. An error
+  /// names what does not fit: another device, features this host lacks, rings outside memory.
+  base::Result<> restore(const State& state);
+  /// Interrupts that were on their way when the state was saved; after the vCPUs are restored.
+  void raise_pending();
+
   /// Resets the device at the end of the VM, when no vCPU runs any more. Loop thread; so is `done`.
   void shut_down(std::move_only_function<void()> done) { device_.reset(std::move(done)); }
 

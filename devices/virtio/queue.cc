@@ -135,6 +135,7 @@ const char* Queue::append(uint64_t address, uint32_t length, Access access, Chai
   const auto bytes = memory_->slice(memory::Gpa{address}, length);
   if (bytes.empty()) return "made a chain with a buffer outside guest memory";
   const iovec part{bytes.data(), bytes.size()};
+  if (access == Access::kDeviceWrites) memory_->mark_written(bytes.data(), bytes.size());
   uint64_t& total = access == Access::kDeviceWrites ? chain.writable_bytes : chain.readable_bytes;
   total += length;
   if (chain.readable_bytes + chain.writable_bytes > UINT32_MAX)
@@ -151,8 +152,18 @@ void Queue::stage_used(uint16_t head, uint32_t written_bytes) {
 }
 
 void Queue::publish_used() {
+  mark_used_ring();
   // Release: the elements and what the device wrote are seen before the index.
   shared_u16(used_, kRingIndexOffset).store(next_used_, std::memory_order_release);
+}
+
+void Queue::mark_used_ring() const {
+  // Flags, index, elements, avail_event (§2.7.8).
+  memory_->mark_written(used_, 6 + sizeof(virtq_used_elem) * layout_.size);
+}
+
+void Queue::mark_written(const Chain& chain) const {
+  for (const iovec& part : chain.writable) memory_->mark_written(part.iov_base, part.iov_len);
 }
 
 void Queue::push_used(uint16_t head, uint32_t written_bytes) {
@@ -177,6 +188,7 @@ bool Queue::should_notify() {
 }
 
 void Queue::disable_kicks() {
+  mark_used_ring();
   // With EVENT_IDX the stale avail_event already keeps the driver quiet.
   if (!features_.event_idx) {
     shared_u16(used_, kRingFlagsOffset).store(VIRTQ_USED_F_NO_NOTIFY, std::memory_order_relaxed);
@@ -184,6 +196,7 @@ void Queue::disable_kicks() {
 }
 
 bool Queue::enable_kicks() {
+  mark_used_ring();
   if (features_.event_idx) {
     shared_u16(used_, kRingElementsOffset + uint64_t{8} * layout_.size)
         .store(next_avail_, std::memory_order_relaxed);

@@ -96,10 +96,14 @@ class Queue final {
   [[nodiscard]] uint16_t next_avail() const { return next_avail_; }
   [[nodiscard]] uint16_t next_used() const { return next_used_; }
   void set_positions(uint16_t next_avail, uint16_t next_used);
+  /// For chains that are held over a snapshot: what is written into them now is news again.
+  void mark_written(const Chain& chain) const;
 
  private:
   enum class Access : uint8_t { kDeviceReads, kDeviceWrites };
 
+  /// The used ring is ours to write: tells the memory's write tracking, where it is on.
+  void mark_used_ring() const;
   [[nodiscard]] const char* walk(uint16_t head, Chain& chain) const;
   [[nodiscard]] const char* append(uint64_t address, uint32_t length, Access access,
                                    Chain& chain) const;

@@ -113,25 +113,56 @@ base::Result<> Device::activate(Activation activation) {
 }
 
 void Device::reset(std::move_only_function<void()> done) {
+  suspended_ = Suspended::kNo;
+  stop(std::move(done));
+}
+
+void Device::suspend(std::move_only_function<void()> done) {
+  suspended_ = active_ ? Suspended::kActive : Suspended::kInactive;
+  stop(std::move(done));
+}
+
+void Device::stop(std::move_only_function<void()> done) {
   active_ = false;
   throttle_timer_.disarm();
-  reset_done_ = std::move(done);
+  stop_done_ = std::move(done);
   for (uint16_t i = 0; i < queues_.size(); ++i) {
     if (queues_[i].reading_kick) loop_.cancel(registration_.source(), kKickTag | i);
   }
-  finish_reset_if_idle();
+  finish_stop_if_idle();
 }
 
-void Device::finish_reset_if_idle() {
-  if (active_ || !reset_done_ || in_flight_ > 0 || kick_reads_ > 0) return;
-  queues_.clear();
-  slots_ = {};
-  free_slots_ = {};
-  notifier_ = nullptr;
-  starved_ = false;
-  auto done = std::move(reset_done_);
-  reset_done_ = nullptr;
+void Device::finish_stop_if_idle() {
+  if (active_ || !stop_done_ || in_flight_ > 0 || kick_reads_ > 0) return;
+  if (suspended_ == Suspended::kNo) {
+    queues_.clear();
+    slots_ = {};
+    free_slots_ = {};
+    notifier_ = nullptr;
+    starved_ = false;
+  } else if (turn_end_asked_) {
+    return;  // The driver's interrupt comes first; on_turn_end() goes on from here.
+  }
+  auto done = std::move(stop_done_);
+  stop_done_ = nullptr;
   done();
+}
+
+void Device::resume() {
+  if (std::exchange(suspended_, Suspended::kNo) != Suspended::kActive) return;
+  active_ = true;
+  for (uint16_t i = 0; i < queues_.size(); ++i) {
+    arm_kick(i);
+    ::eventfd_write(queues_[i].kick_fd, 1);  // What came meanwhile, or was waiting for its turn.
+  }
+}
+
+DeviceState Device::save() const {
+  DeviceState state;
+  for (const ServedQueue& served : queues_) {
+    state.positions.push_back({served.queue.next_avail(), served.queue.next_used()});
+  }
+  return state;
 }
 
 base::Result<> Device::update_path(const std::string& path) {
@@ -171,7 +202,7 @@ void Device::on_kick(uint16_t queue_index, int32_t result) {
   ServedQueue& served = queues_[queue_index];
   served.reading_kick = false;
   --kick_reads_;
-  if (!active_) return finish_reset_if_idle();
+  if (!active_) return finish_stop_if_idle();
   if (result < 0 && result != -EINTR && result != -EAGAIN) ++metrics_.event_fails;
   ++metrics_.queue_event_count;
   if (served.queue.empty()) ++metrics_.no_avail_buffer;
@@ -350,7 +381,7 @@ void Device::on_turn_end() {
   bool notify = false;
   for (ServedQueue& served : queues_) notify |= served.queue.should_notify();
   if (notify && notifier_ != nullptr) notifier_->notify_queues();
-  finish_reset_if_idle();
+  finish_stop_if_idle();
 }
 
 void Device::broken(const char* reason) {

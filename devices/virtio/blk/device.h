@@ -37,6 +37,9 @@ class Device final : public virtio::Device,
   [[nodiscard]] Description describe() const override;
   base::Result<> activate(Activation activation) override;
   void reset(std::move_only_function<void()> done) override;
+  void suspend(std::move_only_function<void()> done) override;
+  void resume() override;
+  [[nodiscard]] DeviceState save() const override;
 
   /// PATCH: requests in flight finish on the old file; the guest hears of the new size. On error
   /// nothing changed.
@@ -87,7 +90,8 @@ class Device final : public virtio::Device,
   void write_id(const Chain& chain) const;
   void mark_used();
   void broken(const char* reason);
-  void finish_reset_if_idle();
+  void stop(std::move_only_function<void()> done);
+  void finish_stop_if_idle();
 
   const DriveConfig config_;
   io::EventLoop& loop_;
@@ -104,10 +108,13 @@ class Device final : public virtio::Device,
   uint32_t in_flight_ = 0;  ///< Requests; kick reads are counted apart.
   uint32_t kick_reads_ = 0;
   bool active_ = false;
+  /// What stop() is for, and whether resume() has something to go on with.
+  enum class Suspended : uint8_t { kNo, kInactive, kActive };
+  Suspended suspended_ = Suspended::kNo;
   bool config_changed_ = false;  ///< While no driver could be told.
   bool turn_end_asked_ = false;
   bool starved_ = false;  ///< A queue waits for a free slot.
-  std::move_only_function<void()> reset_done_;
+  std::move_only_function<void()> stop_done_;
   base::log::RateLimitedLog log_;
 
   io::Registration registration_;

@@ -84,7 +84,10 @@ base::Result<> Device::activate(Activation activation) {
   notifier_ = activation.notifier;
   auto outcome = tap_.set_offloads(activation.features);
   if (outcome) outcome = take_queues(activation);
-  if (outcome) outcome = set_active_pairs(1);  // §5.1.5: one pair until the driver asks for more.
+  // §5.1.5: one pair until the driver asks for more.
+  const uint16_t pairs = std::clamp<uint16_t>(
+      activation.active_pairs, 1, std::max<uint16_t>(1, static_cast<uint16_t>(pairs_.size())));
+  if (outcome) outcome = set_active_pairs(pairs);
   if (!outcome) {
     ++metrics_.activate_fails;
     drop_queues();
@@ -140,25 +143,68 @@ base::Result<> Device::set_active_pairs(uint16_t count) {
 }
 
 void Device::reset(std::move_only_function<void()> done) {
+  suspended_ = Suspended::kNo;
+  stop(std::move(done));
+}
+
+void Device::suspend(std::move_only_function<void()> done) {
+  suspended_ = active_ ? Suspended::kActive : Suspended::kInactive;
+  stop(std::move(done));
+}
+
+void Device::stop(std::move_only_function<void()> done) {
   active_ = false;
   receive_timer_.disarm();
   transmit_timer_.disarm();
-  reset_done_ = std::move(done);
+  stop_done_ = std::move(done);
   for (uint16_t i = 0; i < kicks_.size(); ++i) {
     if (kicks_[i].reading) cancel(Operation::kKick, i, 0);
   }
   for (uint16_t i = 0; i < pairs_.size(); ++i) {
     if (pairs_[i].polling) cancel(Operation::kPoll, i, 0);
   }
-  finish_reset_if_idle();
+  finish_stop_if_idle();
 }
 
-void Device::finish_reset_if_idle() {
-  if (active_ || !reset_done_ || in_flight_ > 0) return;
-  drop_queues();
-  auto done = std::move(reset_done_);
-  reset_done_ = nullptr;
+void Device::finish_stop_if_idle() {
+  if (active_ || !stop_done_ || in_flight_ > 0) return;
+  if (suspended_ == Suspended::kNo) {
+    drop_queues();
+  } else if (turn_end_asked_) {
+    return;  // The driver's interrupt comes first; on_turn_end() goes on from here.
+  }
+  auto done = std::move(stop_done_);
+  stop_done_ = nullptr;
   done();
+}
+
+void Device::resume() {
+  if (std::exchange(suspended_, Suspended::kNo) != Suspended::kActive) return;
+  active_ = true;
+  for (uint16_t i = 0; i < kicks_.size(); ++i) {
+    arm_kick(i);
+    ::eventfd_write(kicks_[i].fd, 1);  // What came meanwhile, or was waiting for its turn.
+  }
+  receive_all();
+}
+
+DeviceState Device::save() const {
+  DeviceState state;
+  state.active_pairs = active_pairs_;
+  state.positions.resize(kicks_.size());
+  for (size_t i = 0; i < pairs_.size(); ++i) {
+    const Queue& receive = pairs_[i].receiver.queue();
+    // Chains that wait for a packet are taken again.
+    state.positions[2 * i] = {
+        static_cast<uint16_t>(receive.next_avail() - pairs_[i].receiver.held_count()),
+        receive.next_used()};
+    const Queue& transmit = pairs_[i].transmitter.queue();
+    state.positions[2 * i + 1] = {transmit.next_avail(), transmit.next_used()};
+  }
+  if (control_queue_ && !state.positions.empty()) {
+    state.positions.back() = {control_queue_->next_avail(), control_queue_->next_used()};
+  }
+  return state;
 }
 
 void Device::update_rate_limiters(const NetworkInterfacePatch& patch) {
@@ -200,7 +246,7 @@ void Device::on_completion(uint32_t tag, int32_t result, uint32_t) {
       on_transmitted(index, static_cast<uint16_t>(tag), result);
       break;
   }
-  finish_reset_if_idle();
+  finish_stop_if_idle();
 }
 
 void Device::arm_kick(uint16_t queue_index) {
@@ -279,6 +325,7 @@ void Device::on_turn_end() {
     notify |= pair.transmitter.queue().should_notify();
   }
   if (notify) notifier_->notify_queues();
+  finish_stop_if_idle();
 }
 
 void Device::broken(const char* queue, const char* reason) {

@@ -39,6 +39,9 @@ class Device final : public virtio::Device,
   [[nodiscard]] Description describe() const override;
   base::Result<> activate(Activation activation) override;
   void reset(std::move_only_function<void()> done) override;
+  void suspend(std::move_only_function<void()> done) override;
+  void resume() override;
+  [[nodiscard]] DeviceState save() const override;
 
   /// PATCH: only what is given changes.
   void update_rate_limiters(const NetworkInterfacePatch& patch);
@@ -80,7 +83,8 @@ class Device final : public virtio::Device,
   [[nodiscard]] uint8_t control(const Chain& chain);
   void mark_used();
   void broken(const char* queue, const char* reason);
-  void finish_reset_if_idle();
+  void stop(std::move_only_function<void()> done);
+  void finish_stop_if_idle();
 
   // traffic.cc: packets.
   void receive(uint16_t pair_index);
@@ -111,10 +115,13 @@ class Device final : public virtio::Device,
   uint16_t active_pairs_ = 0;  ///< The first ones, which receive.
   uint32_t in_flight_ = 0;     ///< Operations of the ring.
   bool active_ = false;
+  /// What stop() is for, and whether resume() has something to go on with.
+  enum class Suspended : uint8_t { kNo, kInactive, kActive };
+  Suspended suspended_ = Suspended::kNo;
   bool turn_end_asked_ = false;
   uint64_t turn_us_ = 0;     ///< When this turn's first packet was done.
   bool backed_off_ = false;  ///< The TAP cannot be read; the timer tries again.
-  std::move_only_function<void()> reset_done_;
+  std::move_only_function<void()> stop_done_;
   base::log::RateLimitedLog log_;
 
   io::Registration registration_;

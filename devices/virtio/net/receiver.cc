@@ -64,6 +64,7 @@ bool Receiver::deliver(uint64_t bytes) {
   for (uint16_t i = 0; i < used; ++i) {
     const uint64_t part = std::min(left, held(i).writable_bytes);
     left -= part;
+    queue_.mark_written(held(i));
     queue_.stage_used(held(i).head, static_cast<uint32_t>(part));
   }
   first_ = (first_ + used) % ring_.size();

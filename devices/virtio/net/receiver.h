@@ -41,6 +41,9 @@ class Receiver final {
   [[nodiscard]] bool deliver(uint64_t bytes);
 
   [[nodiscard]] Queue& queue() { return queue_; }
+  [[nodiscard]] const Queue& queue() const { return queue_; }
+  /// Chains taken from the queue and not used yet.
+  [[nodiscard]] size_t held_count() const { return count_; }
   /// Why gather() said kBroken.
   [[nodiscard]] const char* broken_reason() const { return broken_reason_; }
 

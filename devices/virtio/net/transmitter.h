@@ -51,6 +51,7 @@ class Transmitter final {
   [[nodiscard]] bool in_flight(uint16_t slot) const { return slots_[slot].in_flight; }
 
   [[nodiscard]] Queue& queue() { return queue_; }
+  [[nodiscard]] const Queue& queue() const { return queue_; }
 
  private:
   struct Slot {

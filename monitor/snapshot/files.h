@@ -1,0 +1,39 @@
+#pragma once
+// The two files of a snapshot. The memory file is guest memory as it is, region after region, with
+// holes where it is zero, and one page behind it that says which snapshot it belongs to. Both are
+// written aside, synced and renamed, the state file last: a crash or a full disk in the middle
+// leaves nothing that looks whole. Any thread.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "memory/guest_memory.h"
+#include "monitor/snapshot/snapshot.h"
+
+namespace mote::monitor::snapshot {
+
+struct Paths {
+  std::string state;   ///< API field snapshot_path.
+  std::string memory;  ///< API field mem_file_path.
+};
+
+/// Writes both files. `pages` may hold anything but zeros; for kDiff they are exactly what the file
+/// will hold. Memory must rest. Errors name the field at fault.
+base::Result<> write_snapshot(const memory::GuestMemory& memory, const Snapshot& snapshot,
+                              std::span<const memory::GuestMemory::Range> pages,
+                              const Paths& paths);
+
+/// Reads and checks a state file.
+base::Result<Snapshot> read_snapshot(const std::string& path);
+
+/// Opens a memory file that belongs to `snapshot`: size, id and checksum of its last page.
+base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Snapshot& snapshot);
+
+/// Brings the pages of a diff's memory file onto the file it was made after, which then belongs to
+/// the diff's state file. A crash in the middle leaves a file that no state file claims.
+base::Result<> merge_diff(const std::string& base_memory, const Paths& diff);
+
+}  // namespace mote::monitor::snapshot
