@@ -43,9 +43,9 @@ inline constexpr std::array kVmFields = {"state"sv};
 inline constexpr std::array kSnapshotCreateFields = {"snapshot_path"sv, "mem_file_path"sv,
                                                      "snapshot_type"sv};
 inline constexpr std::array kSnapshotLoadFields = {
-    "snapshot_path"sv,     "mem_backend"sv,     "mem_file_path"sv, "resume_vm"sv,
-    "track_dirty_pages"sv, "clock_realtime"sv,  "huge_pages"sv,    "network_overrides"sv,
-    "drive_overrides"sv,   "working_set_path"sv};
+    "snapshot_path"sv, "mem_backend"sv,       "mem_file_path"sv,
+    "resume_vm"sv,     "track_dirty_pages"sv, "clock_realtime"sv,
+    "huge_pages"sv,    "network_overrides"sv, "drive_overrides"sv};
 
 base::Result<monitor::MachineConfig> decode_machine_config(const boost::json::value& body);
 base::Result<monitor::MachineConfigPatch> decode_machine_config_patch(

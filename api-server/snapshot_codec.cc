@@ -61,19 +61,19 @@ void read_overrides(ObjectReader& reader, std::string_view field, std::vector<T>
   }
 }
 
-/// Where memory comes from: `mem_backend`, or its older form `mem_file_path`; one of them.
+/// Where memory comes from: `mem_backend`, or its older form `mem_file_path`. They may not differ.
 void read_memory(ObjectReader& reader, SnapshotLoadConfig& config) {
   const json::value* const backend = reader.child("mem_backend");
   const auto file = reader.text("mem_file_path");
-  if ((backend != nullptr) == file.has_value()) {
-    reader.fail("mem_backend", "is required, or mem_file_path in its place; not both");
-    return;
-  }
-  if (file) {
+  if (backend == nullptr && !file) {
+    reader.fail("mem_backend", "is required");
+  } else if (backend == nullptr) {
     config.memory_path = *file;
   } else if (auto given = reader.adopt(decode_backend(*backend))) {
     config.backend = given->type;
     config.memory_path = std::move(given->path);
+    const bool same = config.backend == MemoryBackend::kFile && file == config.memory_path;
+    if (file && !same) reader.fail("mem_file_path", "says something else than mem_backend");
   }
 }
 
@@ -103,7 +103,6 @@ base::Result<SnapshotLoadConfig> decode_snapshot_load(const json::value& body) {
   config.huge_pages = reader.word("huge_pages", kHugePagesWords);
   read_overrides(reader, "network_overrides", config.network_overrides, decode_network_override);
   read_overrides(reader, "drive_overrides", config.drive_overrides, decode_drive_override);
-  config.working_set_path = reader.text("working_set_path");
   return reader.finish(std::move(config));
 }
 

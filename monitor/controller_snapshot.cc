@@ -177,11 +177,6 @@ base::Result<> Controller::load_snapshot(const SnapshotLoadConfig& config) {
   auto read = snapshot::read_snapshot(config.snapshot_path);
   if (!read) return base::with_context(std::move(read).error(), "snapshot_path");
   snapshot::Snapshot& snapshot = *read;
-  if (snapshot.type == snapshot::SnapshotType::kDiff) {
-    return base::fail(base::ErrorCode::kUnsupported,
-                      "snapshot_path: a diff's memory has to be merged onto its base first, and "
-                      "loaded from there (see docs/snapshots.md)");
-  }
   MOTE_TRY_VOID(apply_overrides(snapshot, config));
   machine_ = snapshot.machine;
   machine_.track_dirty_pages = config.track_dirty_pages;

@@ -19,6 +19,7 @@
 #include "monitor/host_probe.h"
 #include "monitor/options.h"
 #include "monitor/signals.h"
+#include "monitor/snapshot/tool.h"
 #include "monitor/vcpu.h"
 #include "monitor/version.h"
 
@@ -104,6 +105,22 @@ void tell_ready(const Options& options, BootPhases& phases) {
   ::close(*options.ready_fd);
 }
 
+/// --describe-snapshot and --merge-snapshot; nothing when a VM was asked for.
+std::optional<ExitCode> use_snapshot_tool(const Options& options) {
+  if (options.describe_snapshot) {
+    const auto text = snapshot::describe(*options.describe_snapshot);
+    if (!text) return complain(text.error(), ExitCode::kBadArguments);
+    std::fputs(text->c_str(), stdout);
+    return ExitCode::kOk;
+  }
+  if (!options.merge_snapshot.empty()) {
+    const auto& files = options.merge_snapshot;
+    const auto merged = snapshot::merge_diff(files[2], {files[0], files[1]});
+    return merged ? ExitCode::kOk : complain(merged.error(), ExitCode::kBadArguments);
+  }
+  return std::nullopt;
+}
+
 ExitCode run(const Options& options, BootPhases phases) {
   if (auto blocked = SignalWatcher::block_signals(); !blocked) {
     return complain(blocked.error(), ExitCode::kGenericError);
@@ -158,5 +175,6 @@ int main(int argc, char** argv) {
   if (const auto* const leave = std::get_if<monitor::Leave>(&parsed))
     return static_cast<int>(leave->code);
   const auto& options = std::get<monitor::Options>(parsed);
+  if (const auto code = monitor::use_snapshot_tool(options)) return static_cast<int>(*code);
   return static_cast<int>(monitor::run(options, monitor::start_phases(options, now_us, cpu_us)));
 }

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "monitor/snapshot/format.h"
 #include "monitor/version.h"
 
 namespace mote::monitor {
@@ -51,6 +52,12 @@ void declare(CLI::App& app, Options& options, std::string& level) {
   app.add_option("--start-time-us", options.start_time_us, "Monotonic time of the launch");
   app.add_option("--start-time-cpu-us", options.start_time_cpu_us, "CPU time at the launch");
   app.add_option("--parent-cpu-time-us", options.parent_cpu_time_us, "CPU time the launcher used");
+  app.add_option("--describe-snapshot", options.describe_snapshot,
+                 "Tell what a snapshot's state file holds, and end");
+  app.add_option("--merge-snapshot", options.merge_snapshot,
+                 "STATE MEMORY BASE: bring a diff's pages onto the memory file it was made after, "
+                 "and end")
+      ->expected(3);
   app.add_flag("--no-seccomp", options.no_seccomp,
                "Accepted: this build installs no seccomp filters yet");
 }
@@ -80,6 +87,13 @@ std::variant<Options, Leave> parse_options(int argc, const char* const* argv) {
   CLI::App app("Mote: a microVM monitor for serverless cold start", options.program_name);
   declare(app, options, level);
   app.set_version_flag("--version,-V", version_text(options.program_name));
+  app.add_flag_callback(
+      "--snapshot-version",
+      [] {
+        std::puts(snapshot::version_text(snapshot::kMajorVersion, snapshot::kMinorVersion).c_str());
+        throw CLI::Success();
+      },
+      "Show the version of snapshots this build writes");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

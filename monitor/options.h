@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/log.h"
 #include "base/result.h"
@@ -34,6 +35,9 @@ struct Options {
   std::optional<uint64_t> start_time_us;
   std::optional<uint64_t> start_time_cpu_us;
   uint64_t parent_cpu_time_us = 0;
+  // Instead of a VM:
+  std::optional<std::string> describe_snapshot;  ///< A state file.
+  std::vector<std::string> merge_snapshot;  ///< Diff's state and memory file, base's memory file.
 };
 
 /// The process should end now: help or version was shown, or an argument was wrong (told on

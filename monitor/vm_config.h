@@ -139,8 +139,6 @@ struct SnapshotLoadConfig {
   std::optional<memory::HugePages> huge_pages;
   std::vector<NetworkOverride> network_overrides;
   std::vector<DriveOverride> drive_overrides;
-  /// Ours: pages that PUT /snapshot/working-set wrote down, to be mapped before the guest asks.
-  std::optional<std::string> working_set_path;
 };
 
 struct VmConfig {

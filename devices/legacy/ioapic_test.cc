@@ -12,6 +12,9 @@ namespace {
 
 class RecordingSink final : public RouteSink {
  public:
+  void update_all(std::span<const InterruptRoute> all) override {
+    for (const InterruptRoute& route : all) update(route);
+  }
   void update(const InterruptRoute& route) override { routes.push_back(route); }
   std::vector<InterruptRoute> routes;
 };

@@ -42,6 +42,10 @@ struct FakeDevice final : Device {
     }
     done();
   }
+  void suspend(std::move_only_function<void()> done) override { done(); }
+  void resume() override {}
+  [[nodiscard]] DeviceState save() const override { return state; }
+  DeviceState state;
   bool hold_reset = false;
   std::atomic<bool> reset_asked = false;
   std::move_only_function<void()> held;

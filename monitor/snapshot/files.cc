@@ -27,18 +27,21 @@ struct Footer {
   std::array<char, 8> magic = {'M', 'O', 'T', 'E', 'M', 'E', 'M', '1'};
   uint64_t memory_bytes = 0;
   SnapshotId id{};
+  uint64_t whole = 0;     ///< 1: all of memory; 0: a diff's pages, the rest holes.
   uint64_t checksum = 0;  ///< Of what stands before it.
 };
-static_assert(sizeof(Footer) == 40);
+static_assert(sizeof(Footer) == 48);
 
 uint64_t footer_checksum(const Footer& footer) {
   return XXH3_64bits(&footer, offsetof(Footer, checksum));
 }
 
-std::array<std::byte, kPageSize> footer_page(uint64_t memory_bytes, const SnapshotId& id) {
+std::array<std::byte, kPageSize> footer_page(uint64_t memory_bytes, const SnapshotId& id,
+                                             SnapshotType type) {
   Footer footer;
   footer.memory_bytes = memory_bytes;
   footer.id = id;
+  footer.whole = type == SnapshotType::kFull ? 1 : 0;
   footer.checksum = footer_checksum(footer);
   std::array<std::byte, kPageSize> page{};
   std::memcpy(page.data(), &footer, sizeof(footer));
@@ -147,7 +150,7 @@ base::Result<> write_memory(int fd, const GuestMemory& memory, const Snapshot& s
       done += part;
     }
   }
-  return write_at(fd, footer_page(size, snapshot.id), size);
+  return write_at(fd, footer_page(size, snapshot.id, snapshot.type), size);
 }
 
 base::Result<base::UniqueFd> open_regular(const std::string& path, int flags) {
@@ -236,12 +239,19 @@ base::Result<Snapshot> read_snapshot(const std::string& path) {
   return snapshot;
 }
 
-base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Snapshot& snapshot) {
+base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Snapshot& snapshot,
+                                              SnapshotType type) {
   MOTE_TRY(auto fd, open_regular(path, O_RDONLY));
   MOTE_TRY(const auto footer,
            read_footer(fd.get(), path, snapshot.machine.mem_size_mib * memory::layout::kMib));
   if (footer.id != snapshot.id) {
     return base::fail(base::ErrorCode::kInvalidArgument, path + " belongs to another snapshot");
+  }
+  if ((footer.whole != 0) != (type == SnapshotType::kFull)) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      path + (footer.whole != 0 ? " holds all of memory and is no diff"
+                                                : " is a diff: merge it onto its base first and "
+                                                  "load that (see docs/snapshots.md)"));
   }
   return fd;
 }
@@ -251,7 +261,7 @@ base::Result<> merge_diff(const std::string& base_memory, const Paths& diff) {
   if (snapshot.type != SnapshotType::kDiff) {
     return base::fail(base::ErrorCode::kInvalidArgument, diff.state + " is no diff");
   }
-  MOTE_TRY(const auto source, open_memory_file(diff.memory, snapshot));
+  MOTE_TRY(const auto source, open_memory_file(diff.memory, snapshot, SnapshotType::kDiff));
   MOTE_TRY(const auto target, open_regular(base_memory, O_RDWR));
   const uint64_t size = snapshot.machine.mem_size_mib * memory::layout::kMib;
   MOTE_TRY_VOID(read_footer(target.get(), base_memory, size));
@@ -267,7 +277,7 @@ base::Result<> merge_diff(const std::string& base_memory, const Paths& diff) {
     MOTE_TRY_VOID(copy_range(source.get(), target.get(), range, buffer));
   }
   if (::fdatasync(target.get()) != 0) return base::fail_errno(errno, base_memory);
-  MOTE_TRY_VOID(write_at(target.get(), footer_page(size, snapshot.id), size));
+  MOTE_TRY_VOID(write_at(target.get(), footer_page(size, snapshot.id, SnapshotType::kFull), size));
   if (::fdatasync(target.get()) != 0) return base::fail_errno(errno, base_memory);
   return {};
 }

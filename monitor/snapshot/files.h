@@ -29,8 +29,10 @@ base::Result<> write_snapshot(const memory::GuestMemory& memory, const Snapshot&
 /// Reads and checks a state file.
 base::Result<Snapshot> read_snapshot(const std::string& path);
 
-/// Opens a memory file that belongs to `snapshot`: size, id and checksum of its last page.
-base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Snapshot& snapshot);
+/// Opens a memory file that belongs to `snapshot`, with all of memory (kFull, also what
+/// merge_diff() made) or a diff's pages: size, id and checksum of its last page.
+base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Snapshot& snapshot,
+                                              SnapshotType type = SnapshotType::kFull);
 
 /// Brings the pages of a diff's memory file onto the file it was made after, which then belongs to
 /// the diff's state file. A crash in the middle leaves a file that no state file claims.

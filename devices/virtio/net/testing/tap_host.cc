@@ -51,7 +51,8 @@ base::Result<> create_persistent_tap(const std::string& name, Queues queues) {
   ifreq request = request_for(name);
   request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR |
                                          (queues == Queues::kMultiple ? IFF_MULTI_QUEUE : 0));
-  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0 || ::ioctl(fd.get(), TUNSETPERSIST, 1) != 0)
+  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0 || ::ioctl(fd.get(), TUNSETPERSIST, 1) != 0 ||
+      ::ioctl(fd.get(), TUNSETOWNER, ::geteuid()) != 0)
     return base::fail_errno(errno, "creating " + name);
   return {};
 }

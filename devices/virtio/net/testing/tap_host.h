@@ -24,7 +24,7 @@ base::Result<> enter_network_namespace();
 
 enum class Queues : uint8_t { kSingle, kMultiple };
 
-/// A TAP that stays until it is deleted, or until the namespace ends.
+/// A TAP of this user alone, which stays until it is deleted or the namespace ends.
 base::Result<> create_persistent_tap(const std::string& name, Queues queues);
 base::Result<> set_up(const std::string& name, bool up);
 base::Result<> set_mtu(const std::string& name, int mtu);

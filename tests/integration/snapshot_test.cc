@@ -1,0 +1,295 @@
+// Snapshots of a running guest: what was saved goes on elsewhere, and nothing else does.
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "tests/integration/guest_test.h"
+
+namespace mote::integration {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr size_t kMemoryBytes = 128 * size_t{1024} * 1024;
+
+class SnapshotTest : public GuestTest {
+ protected:
+  [[nodiscard]] std::string create_body(const std::string& name, const std::string& more = {}) {
+    return R"({"snapshot_path":")" + folder_.path(name + ".state") + R"(","mem_file_path":")" +
+           folder_.path(name + ".memory") + "\"" + more + "}";
+  }
+  [[nodiscard]] std::string load_body(const std::string& state, const std::string& memory,
+                                      const std::string& more = {}) {
+    return R"({"snapshot_path":")" + folder_.path(state) +
+           R"(","mem_backend":{"backend_type":"File","backend_path":")" + folder_.path(memory) +
+           "\"}" + more + "}";
+  }
+  void run_template(const std::string& arguments, unsigned vcpus = 1) {
+    ASSERT_NO_FATAL_FAILURE(prepare("clone", arguments, vcpus));
+    ASSERT_NO_FATAL_FAILURE(start());
+    ASSERT_TRUE(mote_->wait_for_console("ready\n!\n")) << mote_->log();
+  }
+  void pause() { ASSERT_TRUE(is_status(patch("Paused"), 204)); }
+  [[nodiscard]] Response patch(const std::string& state) const {
+    return mote_->request("PATCH", "/vm", R"({"state":")" + state + R"("})");
+  }
+  void create(const std::string& name, const std::string& more = {}) {
+    ASSERT_TRUE(is_status(mote_->request("PUT", "/snapshot/create", create_body(name, more)), 204));
+  }
+  /// A template that was saved as `name` and is gone.
+  void save_template(const std::string& arguments, const std::string& name = "base") {
+    ASSERT_NO_FATAL_FAILURE(run_template(arguments));
+    ASSERT_NO_FATAL_FAILURE(pause());
+    ASSERT_NO_FATAL_FAILURE(create(name));
+    mote_.reset();
+  }
+  void start_empty() { mote_ = MonitorProcess::with_api(folder_, {}); }
+  [[nodiscard]] Response load(const std::string& body) const {
+    return mote_->request("PUT", "/snapshot/load", body);
+  }
+};
+
+TEST_F(SnapshotTest, ACloneGoesOnWhereItsTemplateWas) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=8"));
+  struct stat status {};
+  ASSERT_EQ(::stat(folder_.path("base.memory").c_str(), &status), 0);
+  EXPECT_EQ(static_cast<size_t>(status.st_size), kMemoryBytes + 4096);
+  EXPECT_LT(status.st_blocks * 512, 16 * 1024 * 1024) << "zero pages are holes";
+
+  start_empty();
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory")), 204));
+  EXPECT_NE(mote_->request("GET", "/").body.find("Paused"), std::string::npos);
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(mote_->console(), "") << "a clone runs when it is resumed, not before";
+  ASSERT_TRUE(is_status(patch("Resumed"), 204));
+  ASSERT_TRUE(mote_->wait_for_console("!\n!\n!\n")) << mote_->log();
+  EXPECT_EQ(mote_->console().find("FAILED"), std::string::npos) << mote_->console();
+}
+
+TEST_F(SnapshotTest, TheTemplateGoesOnToo) {
+  ASSERT_NO_FATAL_FAILURE(run_template("touch=1 beats=400"));
+  ASSERT_NO_FATAL_FAILURE(pause());
+  ASSERT_NO_FATAL_FAILURE(create("base"));
+  ASSERT_TRUE(is_status(patch("Resumed"), 204));
+  ASSERT_NO_FATAL_FAILURE(expect_end());
+  EXPECT_TRUE(mote_->console().ends_with("done\n"));
+}
+
+TEST_F(SnapshotTest, ManyClonesOfOneSnapshotRunAtOnce) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=4 interval=1000"));
+  std::vector<std::unique_ptr<TemporaryFolder>> folders;
+  std::vector<std::unique_ptr<MonitorProcess>> clones;
+  for (int i = 0; i < 8; ++i) {
+    folders.push_back(std::make_unique<TemporaryFolder>());
+    clones.push_back(MonitorProcess::with_api(*folders.back()));
+    ASSERT_TRUE(is_status(
+        clones.back()->request("PUT", "/snapshot/load",
+                               load_body("base.state", "base.memory", R"(,"resume_vm":true)")),
+        204));
+  }
+  for (const auto& clone : clones) EXPECT_TRUE(clone->wait_for_console("!\n!\n")) << clone->log();
+}
+
+TEST_F(SnapshotTest, ADiskGoesAlongAndMayBeAnother) {
+  const std::string disk = folder_.write("disk", disk_pattern(64));
+  ASSERT_NO_FATAL_FAILURE(prepare("clone", "touch=1 disk=1"));
+  ASSERT_TRUE(is_status(mote_->request("PUT", "/drives/d", drive_json("d", disk)), 204));
+  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_TRUE(mote_->wait_for_console("ready\n!\n")) << mote_->log();
+  ASSERT_NO_FATAL_FAILURE(pause());
+  ASSERT_NO_FATAL_FAILURE(create("base"));
+  mote_.reset();
+
+  start_empty();
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", R"(,"resume_vm":true)")), 204));
+  ASSERT_TRUE(mote_->wait_for_console("!\n!\n!\n")) << mote_->log();
+  mote_.reset();
+
+  std::filesystem::rename(disk, folder_.path("moved"));
+  start_empty();
+  const Response gone = load(load_body("base.state", "base.memory"));
+  EXPECT_TRUE(is_status(gone, 400));
+  EXPECT_NE(gone.body.find("path_on_host"), std::string::npos) << gone.body;
+  const std::string other =
+      R"(,"resume_vm":true,"drive_overrides":[{"drive_id":"d","path_on_host":")" +
+      folder_.path("moved") + "\"}]";
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", other)), 204));
+  ASSERT_TRUE(mote_->wait_for_console("!\n!\n!\n")) << mote_->log();
+  EXPECT_EQ(mote_->console().find("FAILED"), std::string::npos);
+}
+
+TEST_F(SnapshotTest, ADiffMergedOntoItsBaseIsAWholeSnapshot) {
+  ASSERT_NO_FATAL_FAILURE(prepare("clone", "touch=4"));
+  ASSERT_TRUE(
+      is_status(mote_->request("PATCH", "/machine-config", R"({"track_dirty_pages":true})"), 204));
+  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_TRUE(mote_->wait_for_console("ready\n!\n")) << mote_->log();
+  ASSERT_NO_FATAL_FAILURE(pause());
+  ASSERT_NO_FATAL_FAILURE(create("base"));
+  ASSERT_TRUE(is_status(patch("Resumed"), 204));
+  std::this_thread::sleep_for(20ms);
+  ASSERT_NO_FATAL_FAILURE(pause());
+  ASSERT_NO_FATAL_FAILURE(create("diff", R"(,"snapshot_type":"Diff")"));
+  mote_.reset();
+  struct stat status {};
+  ASSERT_EQ(::stat(folder_.path("diff.memory").c_str(), &status), 0);
+  EXPECT_LT(status.st_blocks * 512, 1024 * 1024) << "only what changed";
+
+  start_empty();
+  EXPECT_NE(load(load_body("diff.state", "diff.memory")).body.find("merge it"), std::string::npos);
+  EXPECT_NE(load(load_body("diff.state", "base.memory")).body.find("another"), std::string::npos);
+  const std::string merge = std::string(MOTE_BINARY) + " --merge-snapshot " +
+                            folder_.path("diff.state") + " " + folder_.path("diff.memory") + " " +
+                            folder_.path("base.memory");
+  ASSERT_EQ(std::system(merge.c_str()), 0);
+  ASSERT_TRUE(is_status(load(load_body("diff.state", "base.memory", R"(,"resume_vm":true)")), 204));
+  ASSERT_TRUE(mote_->wait_for_console("!\n!\n!\n")) << mote_->log();
+  EXPECT_EQ(mote_->console().find("FAILED"), std::string::npos);
+}
+
+TEST_F(SnapshotTest, WhatIsDamagedForeignOrMixedUpIsRefusedAndAnotherTryWorks) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=1"));
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=2", "other"));
+  const std::string state = read_file(folder_.path("base.state"));
+  std::string footerless = read_file(folder_.path("base.memory"));
+  footerless.resize(kMemoryBytes);
+  folder_.write("footerless.memory", footerless);
+  folder_.write("empty", "");
+  folder_.write("text", "this is no snapshot, but it is long enough to be taken for one");
+  folder_.write("cut.state", state.substr(0, state.size() / 2));
+  folder_.write("long.state", state + "x");
+  ASSERT_EQ(::mkfifo(folder_.path("fifo").c_str(), 0600), 0);
+
+  start_empty();
+  for (const auto& [state_file, memory_file] : {std::pair{"base.state", "other.memory"},
+                                                {"other.state", "base.memory"},
+                                                {"base.state", "footerless.memory"},
+                                                {"base.state", "base.state"},
+                                                {"base.state", "empty"},
+                                                {"base.state", "fifo"},
+                                                {"empty", "base.memory"},
+                                                {"text", "base.memory"},
+                                                {"cut.state", "base.memory"},
+                                                {"long.state", "base.memory"},
+                                                {"fifo", "base.memory"},
+                                                {"absent", "base.memory"},
+                                                {"base.state", "absent"},
+                                                {"base.memory", "base.memory"}}) {
+    const Response response = load(load_body(state_file, memory_file));
+    EXPECT_TRUE(is_status(response, 400)) << state_file << " " << memory_file;
+    EXPECT_TRUE(response.body.find("snapshot_path") != std::string::npos ||
+                response.body.find("mem_backend") != std::string::npos)
+        << response.body;
+  }
+  EXPECT_TRUE(
+      is_status(load(load_body("base.state", "base.memory",
+                               R"(,"network_overrides":[{"iface_id":"x","host_dev_name":"y"}])")),
+                400));
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", R"(,"resume_vm":true)")), 204));
+  EXPECT_TRUE(mote_->wait_for_console("!\n!\n")) << mote_->log();
+}
+
+TEST_F(SnapshotTest, EveryFlippedByteOfTheStateIsNoticed) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=1"));
+  const std::string state = read_file(folder_.path("base.state"));
+  start_empty();
+  std::mt19937 random(1);
+  for (size_t at = 0; at < state.size(); ++at) {
+    std::string flipped = state;
+    flipped[at] = static_cast<char>(flipped[at] ^ (1 << (random() % 8)));
+    folder_.write("flipped.state", flipped);
+    const Response response = load(load_body("flipped.state", "base.memory"));
+    ASSERT_EQ(response.status, 400U) << "byte " << at << ": " << response.body;
+  }
+}
+
+TEST_F(SnapshotTest, FlipsInTheMemoryFilesLastPageAreNoticedOrHarmless) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=1"));
+  std::filesystem::copy_file(folder_.path("base.memory"), folder_.path("flipped.memory"));
+  start_empty();
+  std::mt19937 random(2);
+  std::fstream file(folder_.path("flipped.memory"),
+                    std::ios::binary | std::ios::in | std::ios::out);
+  constexpr size_t kHeadBytes = 48;
+  for (int i = 0; i < 1000; ++i) {
+    const size_t at = kMemoryBytes + random() % kHeadBytes;
+    file.seekg(static_cast<std::streamoff>(at));
+    const auto byte = static_cast<char>(file.get());
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(byte ^ (1 << (random() % 8)))).flush();
+    ASSERT_EQ(load(load_body("base.state", "flipped.memory")).status, 400U) << at;
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(byte).flush();
+  }
+}
+
+TEST_F(SnapshotTest, OnlyAPausedVmIsSavedAndOnlyAnEmptyOneLoads) {
+  ASSERT_NO_FATAL_FAILURE(run_template("touch=1"));
+  const Response running = mote_->request("PUT", "/snapshot/create", create_body("base"));
+  EXPECT_TRUE(is_status(running, 400));
+  EXPECT_NE(running.body.find("paused"), std::string::npos) << running.body;
+  EXPECT_TRUE(is_status(load(load_body("base.state", "base.memory")), 400));
+  mote_.reset();
+  start_empty();
+  EXPECT_TRUE(is_status(mote_->request("PUT", "/snapshot/create", create_body("base")), 400));
+  ASSERT_TRUE(is_status(
+      mote_->request("PUT", "/boot-source", boot_source_json(guest_image("clone"), "")), 204));
+  EXPECT_TRUE(is_status(load(load_body("base.state", "base.memory")), 400));
+}
+
+TEST_F(SnapshotTest, APlaceThatCannotBeWrittenLeavesNothingAndTheVmGoesOn) {
+  ASSERT_NO_FATAL_FAILURE(run_template("touch=1"));
+  ASSERT_NO_FATAL_FAILURE(pause());
+  ASSERT_EQ(::mkfifo(folder_.path("pipe").c_str(), 0600), 0);
+  for (const std::string& place : {std::string("/dev/full"), std::string("/dev/null"),
+                                   folder_.path("absent/file"), folder_.path("pipe")}) {
+    const Response response = mote_->request(
+        "PUT", "/snapshot/create",
+        R"({"snapshot_path":")" + folder_.path("s") + R"(","mem_file_path":")" + place + R"("})");
+    EXPECT_TRUE(is_status(response, 400)) << place;
+    EXPECT_NE(response.body.find("mem_file_path"), std::string::npos) << response.body;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("s")));
+  ASSERT_NO_FATAL_FAILURE(create("base"));
+  ASSERT_TRUE(is_status(patch("Resumed"), 204));
+}
+
+TEST_F(SnapshotTest, AKillAtAnyMomentLeavesNothingThatLooksWhole) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=1", "old"));
+  std::mt19937 random(3);
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_NO_FATAL_FAILURE(run_template("touch=8"));
+    ASSERT_NO_FATAL_FAILURE(pause());
+    std::filesystem::copy_file(folder_.path("old.state"), folder_.path("kill.state"),
+                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(folder_.path("old.memory"), folder_.path("kill.memory"),
+                               std::filesystem::copy_options::overwrite_existing);
+    std::thread killer([&, wait_us = random() % 30'000] {
+      std::this_thread::sleep_for(std::chrono::microseconds(wait_us));
+      ::kill(mote_->pid(), SIGKILL);
+    });
+    (void)mote_->request("PUT", "/snapshot/create", create_body("kill"));
+    killer.join();
+    mote_.reset();
+    start_empty();
+    const Response response = load(load_body("kill.state", "kill.memory", R"(,"resume_vm":true)"));
+    // The old pair, the new pair, or two halves that are known as such.
+    if (response.status == 204) {
+      EXPECT_TRUE(mote_->wait_for_console("!\n!\n")) << mote_->log();
+    } else {
+      EXPECT_NE(response.body.find("another snapshot"), std::string::npos) << response.body;
+    }
+    mote_.reset();
+  }
+}
+
+}  // namespace
+}  // namespace mote::integration
