@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 
@@ -54,7 +55,9 @@ base::Result<VcpuState> save_vcpu(const VcpuFd& vcpu, const HostState& host) {
   MOTE_TRY(state.events, vcpu.get<kvm_vcpu_events>());
   state.tsc_khz = vcpu.tsc_khz();
   MOTE_TRY(state.cpuid, vcpu.cpuid());
-  std::ranges::stable_sort(state.msrs, {}, restore_order);
+  std::ranges::sort(state.msrs, {}, [](const kvm_msr_entry& entry) {
+    return std::pair(restore_order(entry), entry.index);
+  });
   return state;
 }
 
