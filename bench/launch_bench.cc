@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "bench/api_connection.h"
 #include "bench/api_launch.h"
 #include "bench/figures.h"
 #include "bench/monitor_adapter.h"
@@ -35,10 +36,6 @@ struct Options {
   std::vector<int> idle_vms = {100};
   uint64_t memory_mib = 128;
 };
-
-double ms_since(uint64_t start_ns) {
-  return static_cast<double>(base::monotonic_ns() - start_ns) / 1e6;
-}
 
 double cpu_ms(const rusage& usage) {
   const auto ms = [](const timeval& time) {

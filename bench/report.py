@@ -281,6 +281,12 @@ def page(figures, host, promises, folder):
         ("Restore of a snapshot: load and resume to the guest's output",
          cdf([(m, figures.values(m, "mote")) for m in figures.metrics("restore.") if figures.units[m] == "ms"],
              "milliseconds (logarithmic)", "Restore latency")),
+        ("Clones of one snapshot, held at once and then resumed one by one",
+         table(["clones", "PSS each (KiB)", "host memory each (KiB)", "all loaded in (s)"],
+               [[m.split(".")[2], show(figures.median(m, "mote")),
+                 show(figures.median(m.replace("pss", "host_memory"), "mote")),
+                 show((figures.median(m.replace("pss", "load_all"), "mote") or 0) / 1000)]
+                for m in figures.metrics("clones.pss.")]) if figures.metrics("clones.pss.") else ""),
         ("Disk: a polling guest through virtio-blk, beside fio on the same file",
          bars([m[4:] for m in figures.metrics("blk.")], ["mote", "host"], io_value("blk."), "IOPS", "Disk")),
         ("Network: a polling guest through virtio-net, beside plain reads and writes on the TAP",
