@@ -15,6 +15,30 @@ check() {
   say "interrupts: $(grep -c virtio /proc/interrupts) virtio lines, $(nproc) vCPU online"
 }
 
+# Serves its page while it writes files, reads them back from the device and compares.
+busy() {
+  bring_up_net
+  mkdir -p /data
+  keep_disk_busy &
+  writer=$!
+  serve_until_stopped
+  wait $writer
+  say "busy: $(cat /run/rounds) rounds"
+}
+
+keep_disk_busy() {
+  round=0
+  while [ ! -e /run/stop ]; do
+    round=$((round + 1))
+    file=/data/busy$((round % 4))
+    dd if=/dev/urandom of=$file bs=16k count=8 2>/dev/null
+    before=$(sha256sum <$file)
+    drop_caches
+    [ "$(sha256sum <$file)" = "$before" ] || failed "busy: round $round read back something else"
+    echo $round >/run/rounds
+  done
+}
+
 # Shows that it runs until somebody ends it.
 tick() {
   ticks=0
