@@ -170,6 +170,21 @@ static enum kvml_next handle_xsetbv(struct kvml_vcpu *vcpu)
 	return done(vcpu, kvml_set_xcr0(vcpu, value));
 }
 
+/* SDM volume 3, "Exit Qualification for Debug Exceptions". */
+static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
+{
+	const u64 qualification = vmread(EXIT_QUALIFICATION);
+
+	vcpu->dr6 = (vcpu->dr6 & ~0xfULL) | (qualification & (0xf | DR_STEP | BIT(13)));
+	vcpu->dr7 &= ~BIT_ULL(13);
+	vmwrite(GUEST_DR7, vcpu->dr7);
+	/* INT1 traps behind itself. */
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION)
+		kvml_skip_instruction(vcpu);
+	kvml_inject_exception(vcpu, X86_TRAP_DB);
+	return KVML_RESUME;
+}
+
 static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
 {
 	const u32 info = vmread(VM_EXIT_INTR_INFO);
@@ -178,6 +193,12 @@ static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
 	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR ||
 	    (info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
 		return KVML_RESUME;
+	if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_DB)
+		return handle_debug_exception(vcpu, info);
+	if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_AC) {
+		kvml_inject_exception_error(vcpu, X86_TRAP_AC, vmread(VM_EXIT_INTR_ERROR_CODE));
+		return KVML_RESUME;
+	}
 	vcpu->run->exit_reason = KVM_EXIT_EXCEPTION;
 	vcpu->run->ex.exception = info & INTR_INFO_VECTOR_MASK;
 	vcpu->run->ex.error_code = 0;

@@ -166,9 +166,12 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host)
 		/* Eight variable ranges, fixed ranges, write combining. */
 		*value = 8 | BIT(8) | BIT(10);
 		return 0;
+	case MSR_IA32_FEAT_CTL:
+		/* Locked by the firmware, nothing enabled. */
+		*value = FEAT_CTL_LOCKED;
+		return 0;
 	case MSR_IA32_MCG_CAP:
 	case MSR_IA32_PLATFORM_ID:
-	case MSR_IA32_FEAT_CTL:
 	case MSR_SMI_COUNT:
 		*value = 0;
 		return 0;

@@ -62,8 +62,22 @@ static void unload_debug_registers(struct kvml_vcpu *vcpu)
 {
 	get_debugreg(vcpu->dr6, 6);
 	set_debugreg(DR6_RESERVED, 6);
-	if (hw_breakpoint_active())
+}
+
+/* The exit cleared what the host uses to trace itself. */
+static void restore_host_debugging(struct kvml_vcpu *vcpu)
+{
+	if (unlikely(vcpu->host.debugctl))
+		wrmsrl(MSR_IA32_DEBUGCTLMSR, vcpu->host.debugctl);
+	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
+}
+
+/* L1TF: a guest reads through its page tables what is in the L1 cache, so nothing is. */
+static void flush_l1d(void)
+{
+	if (unlikely(kvml_vmx.flush_l1d))
+		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 }
 
 /* What came for the host while the guest ran, and has to be served with interrupts off. */
@@ -94,14 +108,14 @@ static void enter_and_leave(struct kvml_vcpu *vcpu)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	if (native_read_cr2() != vcpu->cr2)
 		native_write_cr2(vcpu->cr2);
+	flush_l1d();
 	failed = kvml_vmx_enter(vcpu->regs, vcpu->launched);
 	vcpu->cr2 = native_read_cr2();
 	if (swap_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host.xcr0);
 	if (debug)
 		unload_debug_registers(vcpu);
-	/* The exit sets the limits of GDT and IDT to 64 KiB; the GDT has pages behind it. */
-	load_fixmap_gdt(smp_processor_id());
+	restore_host_debugging(vcpu);
 	vcpu->entry_failed = failed;
 	if (!failed)
 		vcpu->launched = true;
@@ -140,6 +154,9 @@ static enum kvml_next run_once(struct kvml_vcpu *vcpu)
 		preempt_enable();
 		return KVML_RESUME;
 	}
+	/* The host used the FPU meanwhile, or another thread ran: the guest's registers come back. */
+	if (test_thread_flag(TIF_NEED_FPU_LOAD))
+		switch_fpu_return();
 	kvml_inject_pending(vcpu);
 	flush_stale_translations(vcpu);
 	update_host_state(vcpu);

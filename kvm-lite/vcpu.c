@@ -74,6 +74,7 @@ static void load(struct kvml_vcpu *vcpu)
 		vcpu->ept_generation = -1;
 	}
 	save_host_segments(&vcpu->host);
+	rdmsrl(MSR_IA32_DEBUGCTLMSR, vcpu->host.debugctl);
 	rdmsrl(MSR_FS_BASE, fs_base);
 	if (fs_base != vcpu->host.fs_base) {
 		vcpu->host.fs_base = fs_base;
@@ -102,6 +103,8 @@ static void put(struct kvml_vcpu *vcpu)
 	if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
 		swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux, vcpu->host.tsc_aux);
 	restore_host_segments(vcpu);
+	/* Exits set the limit of the GDT to 64 KiB: user space must not load what lies behind it. */
+	load_fixmap_gdt(smp_processor_id());
 }
 
 static void scheduled_in(struct preempt_notifier *notifier, int cpu)

@@ -8,8 +8,10 @@
 #include <asm/cpu_entry_area.h>
 #include <asm/cpufeature.h>
 #include <asm/desc.h>
+#include <asm/nospec-branch.h>
 #include <asm/reboot.h>
 #include <asm/tlbflush.h>
+#include <asm/trapnr.h>
 
 struct kvml_vmx_config kvml_vmx;
 
@@ -17,6 +19,7 @@ struct vmx_cpu {
 	struct page *region;		/* of VMXON */
 	bool on;
 	struct list_head loaded;	/* kvml_vcpu.vmcs_entry, changed with interrupts off */
+	u64 last;			/* physical address of the VMCS that ran last */
 };
 
 static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
@@ -102,6 +105,15 @@ static int read_ept(void)
 	return 0;
 }
 
+static void read_mitigations(void)
+{
+	if (!boot_cpu_has_bug(X86_BUG_L1TF) || l1tf_mitigation == L1TF_MITIGATION_OFF)
+		return;
+	kvml_vmx.flush_l1d = boot_cpu_has(X86_FEATURE_FLUSH_L1D);
+	if (!kvml_vmx.flush_l1d)
+		pr_warn(KVML_NAME ": the L1TF bug needs newer microcode; guests may read host memory\n");
+}
+
 static int read_capabilities(void)
 {
 	int outcome;
@@ -129,6 +141,7 @@ static int read_capabilities(void)
 	rdmsrl(MSR_LSTAR, kvml_vmx.lstar);
 	rdmsrl(MSR_CSTAR, kvml_vmx.cstar);
 	rdmsrl(MSR_SYSCALL_MASK, kvml_vmx.fmask);
+	read_mitigations();
 	outcome = read_controls();
 	return outcome ?: read_ept();
 }
@@ -444,6 +457,11 @@ bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 		moved = true;
 	}
 	asm volatile("vmptrld %0" : : "m" (address) : "cc", "memory");
+	/* One guest's training of the branch predictor must not steer the next one's. */
+	if (this_cpu_read(vmx_cpus.last) != address) {
+		this_cpu_write(vmx_cpus.last, address);
+		indirect_branch_prediction_barrier();
+	}
 	return moved;
 }
 
@@ -454,8 +472,11 @@ static void setup_controls(struct kvml_vcpu *vcpu)
 	vmwrite(SECONDARY_VM_EXEC_CONTROL, kvml_vmx.secondary);
 	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
 	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
-	/* Machine checks are the host's; all else stays in the guest. */
-	vmwrite(EXCEPTION_BITMAP, BIT(18));
+	/*
+	 * Machine checks are the host's. #DB and #AC go to the guest, but by way of the host: their
+	 * delivery can cause them again without end, and no interrupt would ever get through.
+	 */
+	vmwrite(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
 	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0);
 	vmwrite(PAGE_FAULT_ERROR_CODE_MATCH, 0);
 	vmwrite(CR3_TARGET_COUNT, 0);

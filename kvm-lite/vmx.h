@@ -20,6 +20,7 @@ struct kvml_vmx_config {
 	u64 ept_memory;		/* EPTP without the address of the root */
 	bool large_pages;
 	bool accessed_dirty;
+	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 efer, pat, star, lstar, cstar, fmask;	/* of the host */
 };
 
