@@ -152,9 +152,10 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 
 /* ----- What a vCPU does to its own LAPIC ----- */
 
-/* Ends an operation that lock_lapic() began. */
+/* Ends an operation on the locked LAPIC: unlocks, and does what the operation asked for. */
 static void finish(struct kvml_vcpu *vcpu, const struct kvml_apic_effects *effects,
 		   unsigned long flags)
+	__releases(vcpu->lapic.lock)
 {
 	struct kvml_lapic *lapic = &vcpu->lapic;
 
@@ -253,17 +254,14 @@ bool kvml_lapic_mmio(struct kvml_vcpu *vcpu, u64 gpa, bool write, u32 length, u6
 {
 	struct kvml_lapic *lapic = &vcpu->lapic;
 	struct kvml_apic_effects effects = {};
-	u64 base, offset;
+	/* Only this thread changes the base. */
+	const u64 offset = gpa - (lapic->apic.base & PAGE_MASK);
 	unsigned long flags;
 
-	spin_lock_irqsave(&lapic->lock, flags);
-	base = lapic->apic.base;
-	offset = gpa - (base & PAGE_MASK);
 	if (!kvml_apic_hardware_enabled(&lapic->apic) || kvml_apic_is_x2apic(&lapic->apic) ||
-	    offset >= KVML_APIC_PAGE_SIZE) {
-		spin_unlock_irqrestore(&lapic->lock, flags);
+	    offset >= KVML_APIC_PAGE_SIZE)
 		return false;
-	}
+	spin_lock_irqsave(&lapic->lock, flags);
 	if (write)
 		kvml_apic_page_write(&lapic->apic, offset, length, *value, ktime_get_ns(),
 				     &effects);
