@@ -70,6 +70,7 @@ struct kvml_ept {
 
 struct kvml_vm {
 	refcount_t users;
+	struct list_head entry;		/* of all VMs, for kvml_kick_all() */
 	struct mm_struct *mm;
 	struct mmu_notifier notifier;
 	struct mutex lock;
@@ -211,6 +212,8 @@ long kvml_vm_create(void);
 void kvml_vm_get(struct kvml_vm *vm);
 void kvml_vm_put(struct kvml_vm *vm);
 int kvml_check_extension(long capability);
+/* Brings every vCPU of every VM out of the guest and out of HLT. */
+void kvml_kick_all(void);
 
 /* ----- memslot.c ----- */
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);

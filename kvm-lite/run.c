@@ -123,7 +123,7 @@ static void enter_and_leave(struct kvml_vcpu *vcpu)
 
 static bool must_not_enter(struct kvml_vcpu *vcpu)
 {
-	return need_resched() || signal_pending(current) || kvml_lapic_has_events(vcpu) ||
+	return need_resched() || signal_pending(current) || kvml_vmx_stopping() || kvml_lapic_has_events(vcpu) ||
 		kvml_immediate_exit(vcpu);
 }
 
@@ -199,7 +199,7 @@ static int wait_for_work(struct kvml_vcpu *vcpu)
 		prepare_to_wait(&vcpu->wait, &wait, TASK_INTERRUPTIBLE);
 		if (may_go_on(vcpu))
 			break;
-		if (signal_pending(current) || kvml_immediate_exit(vcpu)) {
+		if (signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping()) {
 			outcome = -EINTR;
 			break;
 		}
@@ -243,6 +243,8 @@ static int run_loop(struct kvml_vcpu *vcpu)
 			kvml_lapic_accept_events(vcpu);
 		if (signal_pending(current) || kvml_immediate_exit(vcpu))
 			return interrupted(vcpu);
+		if (unlikely(kvml_vmx_stopping()))
+			return -ESHUTDOWN;
 		cond_resched();
 		if (unlikely(vcpu->mp_state != KVM_MP_STATE_RUNNABLE)) {
 			if (wait_for_work(vcpu))

@@ -534,6 +534,11 @@ static long vcpu_ioctl(struct file *file, unsigned int command, unsigned long ar
 		return -EINVAL;
 	if (mutex_lock_killable(&vcpu->lock))
 		return -EINTR;
+	outcome = kvml_vmx_get();
+	if (outcome) {
+		mutex_unlock(&vcpu->lock);
+		return outcome;
+	}
 	if (command == KVM_RUN) {
 		outcome = argument ? -EINVAL : kvml_vcpu_run(vcpu);
 	} else {
@@ -541,6 +546,7 @@ static long vcpu_ioctl(struct file *file, unsigned int command, unsigned long ar
 		outcome = loaded_ioctl(vcpu, command, argument);
 		kvml_vcpu_put(vcpu);
 	}
+	kvml_vmx_put();
 	mutex_unlock(&vcpu->lock);
 	return outcome;
 }
@@ -623,7 +629,11 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 	outcome = kvml_vmcs_create(vcpu);
 	if (outcome)
 		goto free;
+	outcome = kvml_vmx_get();
+	if (outcome)
+		goto free;
 	power_up(vcpu);
+	kvml_vmx_put();
 	return vcpu;
 
 free:

@@ -16,9 +16,11 @@ static struct kvml_vm *vm_of(struct mmu_notifier *notifier)
 	return container_of(notifier, struct kvml_vm, notifier);
 }
 
+typedef bool (*backed_range_fn)(struct kvml_vm *vm, u64 gfn, u64 pages);
+
 /* Calls @change with each range of guest pages that [start, end) backs; ept.lock held. */
 static bool for_each_backed(struct kvml_vm *vm, unsigned long start, unsigned long end,
-			    bool (*change)(struct kvml_vm *vm, u64 gfn, u64 pages))
+			    backed_range_fn change)
 {
 	bool changed = false;
 	u32 i;
@@ -78,10 +80,32 @@ static const struct mmu_notifier_ops notifier_operations = {
 
 /* ----- Life ----- */
 
+static DEFINE_MUTEX(all_lock);	/* takes nothing else */
+static LIST_HEAD(all_vms);
+
+void kvml_kick_all(void)
+{
+	struct kvml_vm *vm;
+	u32 i;
+
+	mutex_lock(&all_lock);
+	list_for_each_entry(vm, &all_vms, entry) {
+		/* Pairs with the release in KVM_CREATE_VCPU. */
+		const u32 count = smp_load_acquire(&vm->vcpu_count);
+
+		for (i = 0; i < count; i++)
+			kvml_vcpu_kick(vm->vcpus[i]);
+	}
+	mutex_unlock(&all_lock);
+}
+
 static void free_vm(struct kvml_vm *vm)
 {
 	u32 i;
 
+	mutex_lock(&all_lock);
+	list_del(&vm->entry);
+	mutex_unlock(&all_lock);
 	kvml_interrupts_destroy(vm);
 	for (i = 0; i < vm->vcpu_count; i++)
 		kvml_vcpu_free(vm->vcpus[i]);
@@ -128,6 +152,9 @@ static struct kvml_vm *allocate_vm(void)
 		goto destroy;
 	kvml_interrupts_create(vm);
 	preempt_notifier_inc();
+	mutex_lock(&all_lock);
+	list_add(&vm->entry, &all_vms);
+	mutex_unlock(&all_lock);
 	return vm;
 
 destroy:

@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <linux/cpu.h>
+#include <linux/delay.h>
 #include <linux/reboot.h>
 #include <linux/syscore_ops.h>
 #include <linux/version.h>
@@ -26,6 +27,8 @@ static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
 static DEFINE_IDA(vpids);
 static u64 *msr_bitmap;
 static int hotplug_state;
+static atomic_t users;
+static bool stopping;
 
 /* ----- Capabilities ----- */
 
@@ -279,10 +282,43 @@ static void disable_on(void *unused)
 	disable_this_cpu();
 }
 
+int kvml_vmx_get(void)
+{
+	atomic_inc(&users);
+	/* Pairs with the barrier in reboot(): one of the two sees the other. */
+	smp_mb__after_atomic();
+	if (likely(!READ_ONCE(stopping)))
+		return 0;
+	atomic_dec(&users);
+	return -ESHUTDOWN;
+}
+
+void kvml_vmx_put(void)
+{
+	atomic_dec(&users);
+}
+
+bool kvml_vmx_stopping(void)
+{
+	return READ_ONCE(stopping);
+}
+
 /* The next kernel or the firmware must not find VMX on: it blocks INIT. */
 static int reboot(struct notifier_block *block, unsigned long value, void *unused)
 {
-	on_each_cpu(disable_on, NULL, 1);
+	int tries;
+
+	WRITE_ONCE(stopping, true);
+	smp_mb();
+	kvml_kick_all();
+	for (tries = 0; atomic_read(&users) && tries < 100; tries++)
+		msleep(20);
+	/* A thread that is still in there would fault without VMX: then leaving it on is better. */
+	if (atomic_read(&users))
+		pr_warn(KVML_NAME ": VMX stays on, %d vCPU threads do not stop\n",
+			atomic_read(&users));
+	else
+		on_each_cpu(disable_on, NULL, 1);
 	return NOTIFY_OK;
 }
 

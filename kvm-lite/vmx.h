@@ -30,6 +30,14 @@ extern struct kvml_vmx_config kvml_vmx;
 int kvml_vmx_init(void);
 void kvml_vmx_exit(void);
 
+/*
+ * Around everything that uses a VMCS: keeps VMX on. -ESHUTDOWN: the machine is going down. Whoever
+ * stays long in between asks kvml_vmx_stopping() from time to time.
+ */
+int kvml_vmx_get(void);
+void kvml_vmx_put(void);
+bool kvml_vmx_stopping(void);
+
 /* Allocates the VMCS and its VPID. */
 int kvml_vmcs_create(struct kvml_vcpu *vcpu);
 void kvml_vmcs_destroy(struct kvml_vcpu *vcpu);
