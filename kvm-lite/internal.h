@@ -267,6 +267,9 @@ static inline bool kvml_immediate_exit(const struct kvml_vcpu *vcpu)
 	return READ_ONCE(*((const u8 *)vcpu->run + KVML_IMMEDIATE_EXIT_OFFSET));
 }
 
+/* ----- vcpu_ioctl.c ----- */
+long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argument);
+
 /* ----- run.c ----- */
 int kvml_vcpu_run(struct kvml_vcpu *vcpu);
 

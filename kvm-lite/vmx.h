@@ -26,6 +26,8 @@ struct kvml_vmx_config {
 
 extern struct kvml_vmx_config kvml_vmx;
 
+/* vmx_capabilities.c: fills kvml_vmx. */
+int kvml_vmx_read_capabilities(void);
 /* Checks what the module needs and says what is missing; -EOPNOTSUPP or -EBUSY. */
 int kvml_vmx_init(void);
 void kvml_vmx_exit(void);
