@@ -28,7 +28,7 @@ u64 kvml_clock_ns(const struct kvml_clock_scale *scale, u64 ticks)
 {
 	const u64 shifted = scale->shift < 0 ? ticks >> -scale->shift : ticks << scale->shift;
 
-	return (u64)(((unsigned __int128)shifted * scale->multiplier) >> 32);
+	return (u64)(((__uint128_t)shifted * scale->multiplier) >> 32);
 }
 
 u64 kvml_clock_ns_until(u32 tsc_khz, u64 now, u64 deadline)

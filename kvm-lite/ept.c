@@ -69,6 +69,7 @@ static void ignore(void *unused)
 
 void kvml_ept_flush(struct kvml_vm *vm)
 {
+	/* Pairs with the release in KVM_CREATE_VCPU. */
 	const u32 count = smp_load_acquire(&vm->vcpu_count);
 	u32 i;
 

@@ -121,6 +121,7 @@ static bool deliver(struct kvml_vcpu *vcpu, const struct kvml_apic_message *mess
 static int deliver_to_one(struct kvml_vm *vm, const struct kvml_apic_message *message,
 			  const struct kvml_apic *source)
 {
+	/* Pairs with the release in KVM_CREATE_VCPU. */
 	const u32 count = smp_load_acquire(&vm->vcpu_count);
 	u32 first, i;
 

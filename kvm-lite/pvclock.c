@@ -80,6 +80,7 @@ static void write_versioned(struct kvml_vm *vm, u64 gpa, void *data, u32 size)
 	smp_wmb();
 	if (kvml_write_guest(vm, gpa + sizeof(*version), version + 1, size - sizeof(*version)))
 		return;
+	/* As above: data, then the even version. */
 	smp_wmb();
 	*version += 1;
 	kvml_write_guest(vm, gpa, version, sizeof(*version));

@@ -164,6 +164,7 @@ static enum kvml_next run_once(struct kvml_vcpu *vcpu)
 	/* The tick that ends this stay counts as the guest's time. */
 	current->flags |= PF_VCPU;
 	enter_and_leave(vcpu);
+	/* What is read from here on is not older than the exit. */
 	smp_store_mb(vcpu->mode, KVML_OUTSIDE_GUEST);
 	if (unlikely(vcpu->entry_failed)) {
 		current->flags &= ~PF_VCPU;

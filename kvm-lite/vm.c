@@ -19,8 +19,8 @@ static struct kvml_vm *vm_of(struct mmu_notifier *notifier)
 typedef bool (*backed_range_fn)(struct kvml_vm *vm, u64 gfn, u64 pages);
 
 /* Calls @change with each range of guest pages that [start, end) backs; ept.lock held. */
-static bool for_each_backed(struct kvml_vm *vm, unsigned long start, unsigned long end,
-			    backed_range_fn change)
+static bool change_backed(struct kvml_vm *vm, unsigned long start, unsigned long end,
+			  backed_range_fn change)
 {
 	bool changed = false;
 	u32 i;
@@ -44,7 +44,7 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.invalidations++;
-	if (for_each_backed(vm, range->start, range->end, kvml_ept_zap))
+	if (change_backed(vm, range->start, range->end, kvml_ept_zap))
 		kvml_ept_flush(vm);
 	spin_unlock(&vm->ept.lock);
 	return 0;
@@ -67,7 +67,7 @@ static void release_mm(struct mmu_notifier *notifier, struct mm_struct *mm)
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.sequence++;
-	if (for_each_backed(vm, 0, TASK_SIZE_MAX, kvml_ept_zap))
+	if (change_backed(vm, 0, TASK_SIZE_MAX, kvml_ept_zap))
 		kvml_ept_flush(vm);
 	spin_unlock(&vm->ept.lock);
 }

@@ -187,6 +187,7 @@ static int reboot(struct notifier_block *block, unsigned long value, void *unuse
 	int tries;
 
 	WRITE_ONCE(stopping, true);
+	/* Pairs with the barrier in kvml_vmx_get(). */
 	smp_mb();
 	kvml_kick_all();
 	for (tries = 0; atomic_read(&users) && tries < 100; tries++)
