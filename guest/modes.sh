@@ -23,7 +23,7 @@ busy() {
   writer=$!
   serve_until_stopped
   wait $writer
-  say "busy: $(cat /run/rounds) rounds"
+  say "busy: $(cat /run/rounds) rounds, reseeded $(dmesg | grep -c "virtual machine fork") times"
 }
 
 keep_disk_busy() {

@@ -20,6 +20,7 @@ inline constexpr Gpa kCommandLine{0x20000};
 inline constexpr uint64_t kCommandLineLimit = 2048;  ///< With the final NUL; x86 COMMAND_LINE_SIZE.
 inline constexpr Gpa kEbdaStart{0x9fc00};            ///< End of usable low memory.
 inline constexpr Gpa kAcpiTables{0xe0000};           ///< RSDP first; reserved up to 1 MiB.
+inline constexpr Gpa kGenerationId{0xff000};  ///< 16 bytes, alone in the last page below 1 MiB.
 inline constexpr Gpa kHighMemoryStart{0x100000};
 
 // The 32-bit gap for MMIO: RAM stops at 3 GiB and goes on at 4 GiB.
@@ -36,6 +37,7 @@ inline constexpr Gpa kKvmIdentityMap{0xfffbc000};
 // Interrupt lines (GSI = IOAPIC pin; split irqchip with 24 pins).
 inline constexpr uint32_t kIoApicPins = 24;
 inline constexpr uint32_t kKeyboardGsi = 1;
+inline constexpr uint32_t kGenerationGsi = 3;  ///< Tells of a new generation id.
 inline constexpr uint32_t kSerialGsi = 4;
 inline constexpr uint32_t kVirtioFirstGsi = 5;
 inline constexpr uint32_t kMaxVirtioDevices = kIoApicPins - kVirtioFirstGsi;  ///< 19.

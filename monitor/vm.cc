@@ -1,7 +1,10 @@
 #include "monitor/vm.h"
 
 #include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
 
+#include <array>
 #include <ranges>
 
 #include "base/log.h"
@@ -66,6 +69,19 @@ base::Result<snapshot::MachineState> Vm::save(const snapshot::HostState& host) {
   state.i8042 = i8042_->save();
   for (const auto& transport : transports_) state.transports.push_back(transport->save());
   return state;
+}
+
+base::Result<> Vm::renew_identity(Identity identity) {
+  std::array<uint8_t, 16> id{};
+  if (::getrandom(id.data(), id.size(), 0) != static_cast<ssize_t>(id.size())) {
+    return base::fail_errno(errno, "getrandom");
+  }
+  if (!memory_.store(memory::layout::kGenerationId, id)) {
+    return base::fail(base::ErrorCode::kInvalidArgument,
+                      "mem_size_mib: guest memory is too small to boot");
+  }
+  if (identity == Identity::kChanged) ::eventfd_write(generation_changed_.get(), 1);
+  return {};
 }
 
 base::Result<std::vector<memory::GuestMemory::Range>> Vm::take_dirty_ranges() {

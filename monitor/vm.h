@@ -52,6 +52,10 @@ class Vm final : public ExitHandler {
   /// Paused, devices at rest.
   base::Result<snapshot::MachineState> save(const snapshot::HostState& host);
   [[nodiscard]] const memory::GuestMemory& memory() const { return memory_; }
+  /// Gives the guest an identity that no other VM has, and tells it when it had another before
+  /// (VMGenID): its random numbers must not be those of its siblings.
+  enum class Identity : uint8_t { kFirst, kChanged };
+  base::Result<> renew_identity(Identity identity);
   /// Pages that the guest or a device wrote since the last call (memory slots with dirty logging).
   base::Result<std::vector<memory::GuestMemory::Range>> take_dirty_ranges();
 
@@ -90,6 +94,7 @@ class Vm final : public ExitHandler {
   std::unique_ptr<legacy::I8042> i8042_;
   std::unique_ptr<legacy::BootTimer> boot_timer_;
   std::unique_ptr<legacy::AcpiPower> acpi_power_;
+  base::UniqueFd generation_changed_;  ///< Eventfd of kGenerationGsi.
   std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;
   devices::Bus ports_;
   devices::Bus mmio_;

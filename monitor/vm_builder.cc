@@ -54,6 +54,7 @@ base::Result<std::unique_ptr<Vm>> VmBuilder::build(BuildInputs inputs, io::Event
   MOTE_TRY(const auto entry, builder.load_boot_images());
   MOTE_TRY_VOID(builder.create_machine(loop));
   MOTE_TRY_VOID(builder.create_vcpus(entry, loop));
+  MOTE_TRY_VOID(vm->renew_identity(Vm::Identity::kFirst));
   return vm;
 }
 
@@ -111,7 +112,7 @@ base::Result<> VmBuilder::restore_state(const snapshot::MachineState& state, io:
     }
   }
   for (const auto& transport : vm_.transports_) transport->raise_pending();
-  return {};
+  return vm_.renew_identity(Vm::Identity::kChanged);
 }
 
 std::vector<boot::VirtioMmioSlot> VmBuilder::virtio_slots() const {
@@ -177,6 +178,9 @@ base::Result<> VmBuilder::add_legacy_devices() {
   vm.i8042_ = std::make_unique<legacy::I8042>(std::move(keyboard_interrupt),
                                               [&vm] { vm.guest_asked_for_shutdown(); });
   MOTE_TRY_VOID(vm.ports_.insert(layout::kI8042Port, 5, *vm.i8042_));
+
+  MOTE_TRY(vm.generation_changed_, create_eventfd());
+  MOTE_TRY_VOID(vm.fd_.bind_interrupt(vm.generation_changed_.get(), layout::kGenerationGsi));
 
   vm.acpi_power_ = std::make_unique<legacy::AcpiPower>([&vm] { vm.guest_asked_for_shutdown(); });
   MOTE_TRY_VOID(vm.ports_.insert(layout::kAcpiSleepPort, 5, *vm.acpi_power_));

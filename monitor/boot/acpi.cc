@@ -170,7 +170,21 @@ Bytes make_dsdt(std::span<const VirtioMmioSlot> slots) {
                  aml::name("_CRS", aml::resources({aml::io_ports(layout::kI8042Port, 1),
                                                    aml::io_ports(layout::kI8042Port + 4, 1),
                                                    aml::interrupt(layout::kKeyboardGsi)}))}));
-  Bytes devices = aml::join({serial, keyboard});
+  // The virtual machine generation id (Microsoft's specification of that name): where it stands,
+  // and an event whose handler tells the driver that it changed (ACPI 6.4 §5.6.9, §9.17).
+  constexpr uint8_t kGenerationChanged = 0x80;
+  const Bytes generation = aml::device(
+      "VGEN", aml::join({aml::name("_HID", aml::string("VMGENCTR")),
+                         aml::name("_CID", aml::string("VM_Gen_Counter")),
+                         aml::name("_DDN", aml::string("VM_Gen_Counter")),
+                         aml::name("ADDR", aml::package({aml::integer(layout::kGenerationId.value),
+                                                         aml::integer(0)}))}));
+  const Bytes events = aml::device(
+      "GED_",
+      aml::join({aml::name("_HID", aml::string("ACPI0013")),
+                 aml::name("_CRS", aml::resources({aml::interrupt(layout::kGenerationGsi)})),
+                 aml::notify_method("_EVT", 1, "VGEN", kGenerationChanged)}));
+  Bytes devices = aml::join({serial, keyboard, generation, events});
   for (size_t i = 0; i < slots.size(); ++i) {
     const VirtioMmioSlot& slot = slots[i];
     const Bytes body = aml::join(
@@ -210,9 +224,8 @@ class TableWriter final {
     constexpr uint64_t kAlignment = 16;
     const memory::Gpa address = next_;
     const uint64_t end = address.value + table.size();
-    if (end > layout::kHighMemoryStart.value || !memory_.write(address, table)) {
-      return base::fail(base::ErrorCode::kInvalidArgument,
-                        "the ACPI tables do not fit below 1 MiB");
+    if (end > layout::kGenerationId.value || !memory_.write(address, table)) {
+      return base::fail(base::ErrorCode::kInvalidArgument, "the ACPI tables do not fit");
     }
     next_ = memory::Gpa{(end + kAlignment - 1) & ~(kAlignment - 1)};
     return address.value;

@@ -128,6 +128,16 @@ Bytes device(std::string_view name, const Bytes& body) {
   return packaged({0x5b, 0x82}, named_body(name, body));
 }
 
+Bytes notify_method(std::string_view name, uint8_t arguments, std::string_view object,
+                    uint8_t value) {
+  Bytes body;
+  append_byte(body, arguments & 0x7);  // Not serialised.
+  append_byte(body, 0x86);
+  append_text(body, object);
+  append(body, integer(value));
+  return packaged({0x14}, named_body(name, body));
+}
+
 Bytes scope(std::string_view name, const Bytes& body) {
   return packaged({0x10}, named_body(name, body));
 }

@@ -26,6 +26,10 @@ using Bytes = std::vector<std::byte>;
 [[nodiscard]] Bytes device(std::string_view name, const Bytes& body);
 [[nodiscard]] Bytes scope(std::string_view name, const Bytes& body);
 
+/// Method (NAME, arguments) { Notify (OBJECT, value) } (ACPI 6.4 §20.2.5.2, §20.2.5.3).
+[[nodiscard]] Bytes notify_method(std::string_view name, uint8_t arguments, std::string_view object,
+                                  uint8_t value);
+
 /// A resource template from descriptors (ACPI 6.4 §6.4), with its end tag.
 [[nodiscard]] Bytes resources(std::initializer_list<Bytes> descriptors);
 [[nodiscard]] Bytes memory32(uint32_t start, uint32_t size_bytes);

@@ -72,5 +72,12 @@ TEST(Aml, Descriptors) {
   EXPECT_EQ(interrupt(5), bytes({0x89, 0x06, 0x00, 0x03, 0x01, 0x05, 0x00, 0x00, 0x00}));
 }
 
+TEST(Aml, NotifyMethods) {
+  // Method (_EVT, 1) { Notify (VGEN, 0x80) }
+  const Bytes expected =
+      bytes({0x14, 0x0d, '_', 'E', 'V', 'T', 0x01, 0x86, 'V', 'G', 'E', 'N', 0x0a, 0x80});
+  EXPECT_EQ(notify_method("_EVT", 1, "VGEN", 0x80), expected);
+}
+
 }  // namespace
 }  // namespace mote::boot::aml

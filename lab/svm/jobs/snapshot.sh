@@ -1,13 +1,13 @@
 # A Linux guest with a busy disk and network is saved again and again. Of every snapshot one clone
 # must answer HTTP, end cleanly and leave a whole filesystem; another goes on and is saved next.
-# Arguments: [ROUNDS]
-# Needs: mote kernel:6.1 disk:plain
+# The guest is a 6.12: Debian's 6.1 has no driver for generation ids. Arguments: [ROUNDS]
+# Needs: mote kernel:6.12 disk:plain
 . /mote/lab/svm/monitors.sh
 rounds=${1:-3}
 
 serve_page
 start_template() {
-  plain_guest 6.1
+  plain_guest 6.12
   cp "$guests/disk-plain.ext4" "$work/disk.ext4"
   drives=("$work/disk.ext4") tap=tap0
   args+=" mote.mode=busy mote.ip=$guest_ip/30 mote.host=$host_ip mote.token=$token"
@@ -58,6 +58,10 @@ clone_is_whole() {
   load "$work/clone.ext4" && page_answers || return 1
   curl -s -o /dev/null --max-time 5 "http://$guest_ip/cgi-bin/stop"
   ended_well 60 || return 1
+  if ! grep -q 'guest: busy: .*reseeded [1-9]' "$work/console"; then
+    reason="the clone did not hear of its new generation: $(grep 'guest: busy' "$work/console")"
+    return 1
+  fi
   e2fsck -fn "$work/clone.ext4" >"$work/stderr" 2>&1 && return 0
   reason="the clone's filesystem is damaged"
   return 1
