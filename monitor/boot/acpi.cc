@@ -225,7 +225,8 @@ class TableWriter final {
     const memory::Gpa address = next_;
     const uint64_t end = address.value + table.size();
     if (end > layout::kGenerationId.value || !memory_.write(address, table)) {
-      return base::fail(base::ErrorCode::kInvalidArgument, "the ACPI tables do not fit");
+      return base::fail(base::ErrorCode::kInvalidArgument,
+                        "the ACPI tables do not fit below 1 MiB");
     }
     next_ = memory::Gpa{(end + kAlignment - 1) & ~(kAlignment - 1)};
     return address.value;
