@@ -1,0 +1,34 @@
+# The same cases on Debian's kvm-intel, the oracle, and on kvm-lite: one line a case, and the table.
+# Needs: kvm-abi kvm-intel
+# shellcheck shell=dash
+. /hosts.sh
+failed=0
+on_kvm_intel 'kvm-abi /dev/kvm 2>&1 | tee /tmp/intel | grep "^total\|^not ok\|^unable" | sed "s/^/kvm-intel: /"'
+kvm-abi /dev/kvm-lite 2>&1 | tee /tmp/lite | grep '^case' | sed 's/^/kvm-lite: /'
+
+# outcome FILE CASE: ok, absent, unable, "not ok", or silent when the program ended before.
+outcome() {
+  line=$(sed -n "s/^\(ok\|not ok\|absent\|unable\) $2\(:.*\)\?\$/\1\2/p" "$1")
+  echo "${line:-silent}"
+}
+
+sed -n 's/^case //p' /tmp/intel /tmp/lite | awk '!seen[$0]++' >/tmp/names
+while read -r name; do
+  intel=$(outcome /tmp/intel "$name")
+  lite=$(outcome /tmp/lite "$name")
+  case $lite in
+    ok) echo "ok abi-$name (kvm-intel: $intel)" ;;
+    absent*) echo "skip abi-$name: $lite (kvm-intel: $intel)" ;;
+    *)
+      echo "not ok abi-$name: kvm-lite: $lite (kvm-intel: $intel)"
+      failed=1
+      ;;
+  esac
+done </tmp/names
+for file in intel lite; do
+  tail -n 1 /tmp/$file
+  grep -q '^total' /tmp/$file && continue
+  echo "not ok abi-complete: the program ended on $file in case $(sed -n 's/^case //p' /tmp/$file | tail -n 1)"
+  failed=1
+done
+exit $failed

@@ -1,0 +1,184 @@
+// Interrupts of every origin: the monitor, the LAPIC's timer, other processors, messages.
+
+#include <errno.h>
+
+#include <cstring>
+
+#include "tests/kvm_abi/machine.h"
+
+KVM_ABI_GUEST(real_ap)
+KVM_ABI_GUEST(long_done)
+KVM_ABI_GUEST(long_wait)
+KVM_ABI_GUEST(long_window)
+KVM_ABI_GUEST(long_xapic_timer)
+KVM_ABI_GUEST(long_x2apic_periodic)
+KVM_ABI_GUEST(long_deadline)
+KVM_ABI_GUEST(long_self_ipi)
+KVM_ABI_GUEST(long_start_processor)
+
+namespace kvm_abi {
+namespace {
+
+/// A 64-bit guest with its LAPIC in x2APIC mode.
+void load_x2apic(Machine& machine, Guest guest) {
+  machine.vcpu().set_cpuid(machine.system());
+  kvm_sregs sregs = machine.vcpu().sregs();
+  sregs.apic_base = 0xfee00d00;
+  machine.vcpu().set_sregs(sregs);
+  machine.load_long(guest);
+}
+
+void user_interrupt(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long(long_wait());
+  kvm_regs regs = machine.vcpu().regs();
+  regs.rflags |= 0x200;
+  machine.vcpu().set_regs(regs);
+  kvm_interrupt interrupt{0x25};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_INTERRUPT, &interrupt);
+  machine.vcpu().expect_vector(0x25, "KVM_INTERRUPT");
+}
+
+void interrupt_window(const Descriptor& system) {
+  Machine machine(system);
+  Vcpu& vcpu = machine.vcpu();
+  machine.load_long(long_window());
+  vcpu.expect_end("the guest with interrupts off");
+  expect(vcpu.run_page().if_flag == 0, "if_flag is 1 with interrupts off");
+  expect(vcpu.run_page().ready_for_interrupt_injection == 0,
+         "ready for an interrupt with interrupts off");
+  vcpu.run_page().request_interrupt_window = 1;
+  vcpu.expect_exit(KVM_EXIT_IRQ_WINDOW_OPEN, "the guest turns interrupts on");
+  expect(vcpu.run_page().ready_for_interrupt_injection == 1,
+         "not ready for an interrupt in the window");
+  vcpu.run_page().request_interrupt_window = 0;
+  kvm_interrupt interrupt{0x26};
+  KVM_ABI_IOCTL(vcpu.fd(), KVM_INTERRUPT, &interrupt);
+  vcpu.expect_vector(0x26, "an interrupt in the window");
+}
+
+void nmi(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long(long_done());
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_NMI);
+  machine.vcpu().expect_vector(2, "KVM_NMI");
+  machine.vcpu().expect_end("after the NMI");
+}
+
+// A second NMI waits for the end of the first one's handler.
+void nmi_blocked(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long(long_done());
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_NMI);
+  machine.vcpu().expect_vector(2, "the first NMI");
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_NMI);
+  machine.vcpu().expect_vector(2, "the second NMI");
+  machine.vcpu().expect_end("after both");
+}
+
+void injected_exception(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long(long_done());
+  kvm_vcpu_events events{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &events);
+  events.exception.injected = 1;
+  events.exception.nr = 13;
+  events.exception.has_error_code = 1;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_VCPU_EVENTS, &events);
+  machine.vcpu().expect_vector(13, "an exception set from outside");
+  machine.vcpu().expect_end("after it");
+}
+
+void xapic_timer(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  machine.load_long(long_xapic_timer());
+  const int result = machine.vcpu().enter();
+  expect(result == 0, "KVM_RUN fails");
+  // The guest may reach its end before the timer does; it then halts.
+  if (machine.vcpu().run_page().io.port == kEndPort)
+    machine.vcpu().expect_vector(0x28, "the timer");
+}
+
+void periodic_timer(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  load_x2apic(machine, long_x2apic_periodic());
+  for (int i = 0; i < 3; ++i) machine.vcpu().expect_vector(0x42, "a periodic timer");
+}
+
+void deadline_timer(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  need_capability(system, KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER");
+  load_x2apic(machine, long_deadline());
+  machine.vcpu().expect_vector(0x40, "the TSC deadline");
+  expect_equal(machine.vcpu().msr(0x6e0), 0, "IA32_TSC_DEADLINE after it");
+}
+
+void self_ipi(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  load_x2apic(machine, long_self_ipi());
+  machine.vcpu().expect_vector(0x41, "a self IPI");
+}
+
+void start_processor(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit, 2);
+  machine.vcpu(1).set_cpuid(system);
+  std::memcpy(machine.memory() + kProcessorCode, real_ap().data(), real_ap().size());
+  load_x2apic(machine, long_start_processor());
+  machine.vcpu(0).expect_end("INIT and SIPI are sent");
+  expect_equal(machine.vcpu(1).expect_out(kEndPort, 1, "the started processor"), 0x77, "its byte");
+  const kvm_sregs sregs = machine.vcpu(1).sregs();
+  expect_equal(sregs.cs.selector, kProcessorCode >> 4, "its CS");
+}
+
+void signal_msi(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  need_capability(system, KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI");
+  machine.start_waiting();
+  kvm_msi msi{};
+  msi.address_lo = 0xfee00000;
+  msi.data = 0x51;
+  expect(KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi) > 0, "the message reaches nobody");
+  machine.vcpu().expect_vector(0x51, "a message");
+  msi.address_lo = 0xfee05000;
+  expect(KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi) == 0,
+         "a message to nobody reaches somebody");
+}
+
+// Level-triggered, so that the end of interrupt goes to the IOAPIC in user space.
+void ioapic_eoi(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  machine.start_waiting();
+  constexpr std::uint32_t kLevelAsserted = 0x8000 | 0x4000;
+  OneRoute routes = message_route(5, kLevelAsserted | 0x55);
+  KVM_ABI_IOCTL(machine.vm(), KVM_SET_GSI_ROUTING, routes.get());
+  kvm_msi msi{};
+  msi.address_lo = routes->entries[0].u.msi.address_lo;
+  msi.data = routes->entries[0].u.msi.data;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi);
+  machine.vcpu().expect_vector(0x55, "a level-triggered message");
+  machine.vcpu().expect_exit(KVM_EXIT_IOAPIC_EOI, "its end");
+  expect_equal(machine.vcpu().run_page().eoi.vector, 0x55, "the vector of the end");
+}
+
+constexpr Case kCases[] = {
+    {"user-interrupt", user_interrupt},
+    {"interrupt-window", interrupt_window},
+    {"nmi", nmi},
+    {"nmi-blocked", nmi_blocked},
+    {"injected-exception", injected_exception},
+    {"xapic-timer", xapic_timer},
+    {"periodic-timer", periodic_timer},
+    {"deadline-timer", deadline_timer},
+    {"self-ipi", self_ipi},
+    {"start-processor", start_processor},
+    {"signal-msi", signal_msi},
+    {"ioapic-eoi", ioapic_eoi},
+};
+
+}  // namespace
+
+std::span<const Case> interrupt_cases() {
+  return kCases;
+}
+
+}  // namespace kvm_abi

@@ -1,0 +1,223 @@
+// Every group of a vCPU's state comes back as it was set.
+
+#include <errno.h>
+
+#include <cstring>
+
+#include "tests/kvm_abi/machine.h"
+
+KVM_ABI_GUEST(long_xmm)
+KVM_ABI_GUEST(long_debug_register)
+
+namespace kvm_abi {
+namespace {
+
+void regs(const Descriptor& system) {
+  Machine machine(system);
+  kvm_regs set{};
+  auto* values = reinterpret_cast<std::uint64_t*>(&set);
+  for (std::size_t i = 0; i < 16; ++i) values[i] = 0x1111111111111111ull * i + 5;
+  set.rip = 0x1234;
+  set.rflags = 0x8d7;
+  machine.vcpu().set_regs(set);
+  const kvm_regs got = machine.vcpu().regs();
+  expect(std::memcmp(&set, &got, sizeof(set)) == 0, "a register changed");
+}
+
+void sregs(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long({});
+  const kvm_sregs set = machine.vcpu().sregs();
+  machine.vcpu().set_sregs(set);
+  const kvm_sregs got = machine.vcpu().sregs();
+  expect_equal(got.cr0, 0x80000033, "CR0");
+  expect_equal(got.cr4, 0x620, "CR4");
+  expect_equal(got.efer, 0x500, "EFER");
+  expect_equal(got.cr3, 0x10000, "CR3");
+  expect_equal(got.idt.limit, 0xfff, "IDT limit");
+  expect(got.cs.l == 1 && got.cs.selector == 8 && got.ss.selector == 16, "CS or SS changed");
+  expect(got.cs.type == 11 && got.cs.present == 1, "the type of CS changed");
+}
+
+void sregs_refused(const Descriptor& system) {
+  Machine machine(system);
+  kvm_sregs bad = machine.vcpu().sregs();
+  bad.cr0 = 0x80000001;
+  bad.efer = 0x500;
+  bad.cr4 = 0;  // Long mode without PAE.
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_SREGS, &bad) == -EINVAL,
+         "long mode without PAE is accepted");
+}
+
+void fpu(const Descriptor& system) {
+  Machine machine(system);
+  kvm_fpu set{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_FPU, &set);
+  std::memset(set.xmm[3], 0xa5, sizeof(set.xmm[3]));
+  set.mxcsr = 0x1f80;
+  set.fcw = 0x37f;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_FPU, &set);
+  kvm_fpu got{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_FPU, &got);
+  expect(std::memcmp(set.xmm[3], got.xmm[3], sizeof(set.xmm[3])) == 0, "XMM3 changed");
+  expect_equal(got.fcw, 0x37f, "FCW");
+}
+
+// By XSAVE: what KVM_SET_FPU sets before the first run is lost where the host keeps its state by
+// XSAVE.
+void fpu_in_guest(const Descriptor& system) {
+  need_capability(system, KVM_CAP_XSAVE, "KVM_CAP_XSAVE");
+  constexpr std::size_t kXmm3 = (160 + 3 * 16) / 4;
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+  kvm_xsave area{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &area);
+  area.region[kXmm3] = area.region[kXmm3 + 1] = 0x5a5a5a5a;
+  area.region[512 / 4] |= 3;  // XSTATE_BV: x87 and SSE.
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_XSAVE, &area);
+  machine.load_long(long_xmm());
+  machine.vcpu().expect_end("the guest stores XMM3 and fills it with ones");
+  expect_equal(machine.load_data(0), 0x5a5a5a5a5a5a5a5a, "XMM3 in the guest");
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &area);
+  expect_equal(area.region[kXmm3], 0xffffffff, "what the guest put in XMM3");
+  machine.vcpu().expect_end("the guest stores XMM3 again");
+  expect_equal(machine.load_data(0x10), ~0ull, "XMM3 after an exit");
+}
+
+void xsave(const Descriptor& system) {
+  need_capability(system, KVM_CAP_XSAVE, "KVM_CAP_XSAVE");
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+  kvm_xsave area{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &area);
+  area.region[160 / 4] = 0x12345678;  // XMM0.
+  area.region[512 / 4] |= 3;          // XSTATE_BV: x87 and SSE.
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_XSAVE, &area);
+  kvm_xsave got{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &got);
+  expect_equal(got.region[160 / 4], 0x12345678, "XMM0");
+}
+
+void xcrs(const Descriptor& system) {
+  need_capability(system, KVM_CAP_XCRS, "KVM_CAP_XCRS");
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+  kvm_xcrs set{};
+  set.nr_xcrs = 1;
+  set.xcrs[0].value = 3;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_XCRS, &set);
+  kvm_xcrs got{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XCRS, &got);
+  expect(got.nr_xcrs == 1 && got.xcrs[0].xcr == 0, "there is no XCR0");
+  expect_equal(got.xcrs[0].value, 3, "XCR0");
+  set.xcrs[0].value = 2;  // SSE without x87.
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_XCRS, &set) == -EINVAL,
+         "SSE without x87 is accepted");
+}
+
+void debug_registers(const Descriptor& system) {
+  need_capability(system, KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS");
+  Machine machine(system);
+  kvm_debugregs set{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_DEBUGREGS, &set);
+  set.db[3] = 0x123456;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_DEBUGREGS, &set);
+  kvm_debugregs got{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_DEBUGREGS, &got);
+  expect_equal(got.db[3], 0x123456, "DR3");
+  machine.load_long(long_debug_register());
+  machine.vcpu().expect_end("the guest reads DR3");
+  expect_equal(machine.load_data(0), 0x123456, "DR3 in the guest");
+}
+
+void msrs(const Descriptor& system) {
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+  constexpr std::uint32_t kStar = 0xc0000081, kLstar = 0xc0000082, kGsBase = 0xc0000102,
+                          kSysenterEip = 0x176;
+  for (const std::uint32_t index : {kStar, kLstar, kGsBase, kSysenterEip}) {
+    machine.vcpu().set_msr(index, 0x12345670 + index % 16);
+    expect_equal(machine.vcpu().msr(index), 0x12345670 + index % 16,
+                 "MSR " + std::to_string(index));
+  }
+  OneMsr unknown;
+  unknown->nmsrs = 1;
+  unknown->entries[0].index = 0x12345678;
+  expect(machine.vcpu().fd().try_ioctl(KVM_GET_MSRS, unknown.get()) == 0,
+         "an unknown MSR can be read");
+  unknown->entries[0].index = kLstar;
+  unknown->entries[0].data = 0x8000000000000000;
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_MSRS, unknown.get()) == 0,
+         "LSTAR takes a non-canonical address");
+}
+
+void vcpu_events(const Descriptor& system) {
+  need_capability(system, KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS");
+  Machine machine(system);
+  kvm_vcpu_events set{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &set);
+  set.nmi.masked = 1;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_VCPU_EVENTS, &set);
+  kvm_vcpu_events got{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &got);
+  expect_equal(got.nmi.masked, 1, "NMIs are masked");
+}
+
+void lapic(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  kvm_lapic_state set{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_LAPIC, &set);
+  set.regs[0x80] = 0x30;  // TPR.
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_LAPIC, &set);
+  kvm_lapic_state got{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_LAPIC, &got);
+  expect_equal(static_cast<std::uint8_t>(got.regs[0x80]), 0x30, "TPR");
+  Machine none(system);
+  expect(none.vcpu().fd().try_ioctl(KVM_GET_LAPIC, &got) == -EINVAL,
+         "there is a LAPIC without irqchip");
+}
+
+void mp_state(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit, 2);
+  kvm_mp_state state{};
+  KVM_ABI_IOCTL(machine.vcpu(0).fd(), KVM_GET_MP_STATE, &state);
+  expect_equal(state.mp_state, KVM_MP_STATE_RUNNABLE, "the first vCPU");
+  KVM_ABI_IOCTL(machine.vcpu(1).fd(), KVM_GET_MP_STATE, &state);
+  expect_equal(state.mp_state, KVM_MP_STATE_UNINITIALIZED, "the second vCPU");
+  state.mp_state = KVM_MP_STATE_HALTED;
+  KVM_ABI_IOCTL(machine.vcpu(0).fd(), KVM_SET_MP_STATE, &state);
+  KVM_ABI_IOCTL(machine.vcpu(0).fd(), KVM_GET_MP_STATE, &state);
+  expect_equal(state.mp_state, KVM_MP_STATE_HALTED, "what was set");
+  state.mp_state = 99;
+  expect(machine.vcpu(0).fd().try_ioctl(KVM_SET_MP_STATE, &state) == -EINVAL,
+         "state 99 is accepted");
+}
+
+void tsc_khz(const Descriptor& system) {
+  Machine machine(system);
+  expect(KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_TSC_KHZ) > 0, "the TSC's rate is not known");
+}
+
+constexpr Case kCases[] = {
+    {"regs", regs},
+    {"sregs", sregs},
+    {"sregs-refused", sregs_refused},
+    {"fpu", fpu},
+    {"fpu-in-guest", fpu_in_guest},
+    {"xsave", xsave},
+    {"xcrs", xcrs},
+    {"debug-registers", debug_registers},
+    {"msrs", msrs},
+    {"vcpu-events", vcpu_events},
+    {"lapic", lapic},
+    {"mp-state", mp_state},
+    {"tsc-khz", tsc_khz},
+};
+
+}  // namespace
+
+std::span<const Case> state_cases() {
+  return kCases;
+}
+
+}  // namespace kvm_abi

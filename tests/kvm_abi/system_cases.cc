@@ -1,0 +1,121 @@
+// What can be asked of the device itself, and how wrong questions are refused.
+
+#include <errno.h>
+
+#include <cstring>
+
+#include "tests/kvm_abi/machine.h"
+
+namespace kvm_abi {
+namespace {
+
+void api_version(const Descriptor& system) {
+  expect_equal(static_cast<std::uint64_t>(KVM_ABI_IOCTL(system, KVM_GET_API_VERSION)), 12,
+               "the version");
+  expect(system.try_ioctl(KVM_GET_API_VERSION, 1ul) == -EINVAL, "an argument is accepted");
+}
+
+void unknown_ioctl(const Descriptor& system) {
+  expect(system.try_ioctl(_IO(KVMIO, 0xff)) < 0, "an unknown ioctl of the device succeeds");
+  const Machine machine(system);
+  expect(machine.vm().try_ioctl(_IO(KVMIO, 0xff)) == -ENOTTY,
+         "an unknown ioctl of the VM is not ENOTTY");
+}
+
+void vm_type(const Descriptor& system) {
+  expect(system.try_ioctl(KVM_CREATE_VM, 0x1000ul) == -EINVAL, "an unknown type of VM is accepted");
+}
+
+void unknown_capability(const Descriptor& system) {
+  expect(system.try_ioctl(KVM_CHECK_EXTENSION, 0x7fffffu) == 0, "an unknown capability is offered");
+}
+
+void supported_cpuid(const Descriptor& system) {
+  kvm_cpuid2 none{};
+  expect(system.try_ioctl(KVM_GET_SUPPORTED_CPUID, &none) == -E2BIG,
+         "a table without room is not E2BIG");
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+}
+
+void msr_list(const Descriptor& system) {
+  kvm_msr_list none{};
+  const int refused = system.try_ioctl(KVM_GET_MSR_INDEX_LIST, &none);
+  expect(refused == -E2BIG && none.nmsrs > 0,
+         "a list without room is not E2BIG with the wanted length");
+  std::vector<std::uint32_t> raw(1 + none.nmsrs);
+  raw[0] = none.nmsrs;
+  KVM_ABI_IOCTL(system, KVM_GET_MSR_INDEX_LIST, raw.data());
+  // What is listed can be read: a snapshot relies on it.
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+  unsigned unreadable = 0;
+  for (std::uint32_t i = 1; i <= raw[0]; ++i) {
+    try {
+      machine.vcpu().msr(raw[i]);
+    } catch (const NotOk&) {
+      ++unreadable;
+    }
+  }
+  expect(unreadable < raw[0] / 2, std::to_string(unreadable) + " listed MSRs cannot be read");
+}
+
+void create_vcpu_twice(const Descriptor& system) {
+  const Machine machine(system);
+  expect(machine.vm().try_ioctl(KVM_CREATE_VCPU, 0ul) == -EEXIST, "a vCPU's id can be used twice");
+  expect(machine.vm().try_ioctl(KVM_CREATE_VCPU, 0x10000ul) == -EINVAL,
+         "an id out of range is accepted");
+}
+
+void split_irqchip_late(const Descriptor& system) {
+  need_capability(system, KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP");
+  const Machine machine(system);
+  kvm_enable_cap enable{};
+  enable.cap = KVM_CAP_SPLIT_IRQCHIP;
+  enable.args[0] = 24;
+  expect(machine.vm().try_ioctl(KVM_ENABLE_CAP, &enable) == -EEXIST,
+         "accepted after the first vCPU");
+}
+
+void bad_pointer(const Descriptor& system) {
+  Machine machine(system);
+  void* const bad = reinterpret_cast<void*>(8);
+  for (const unsigned long command :
+       {KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS, KVM_GET_MSRS, KVM_SET_MSRS,
+        KVM_SET_CPUID2, KVM_GET_MP_STATE, KVM_SET_MP_STATE, KVM_GET_VCPU_EVENTS,
+        KVM_SET_VCPU_EVENTS, KVM_SET_SIGNAL_MASK})
+    expect(machine.vcpu().fd().try_ioctl(command, bad) == -EFAULT, "a bad pointer is not EFAULT");
+}
+
+void clock(const Descriptor& system) {
+  need_capability(system, KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK");
+  const Machine machine(system);
+  kvm_clock_data data{};
+  data.clock = 5'000'000'000;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SET_CLOCK, &data);
+  data = {};
+  KVM_ABI_IOCTL(machine.vm(), KVM_GET_CLOCK, &data);
+  expect(data.clock >= 5'000'000'000 && data.clock < 3'600'000'000'000,
+         "the clock is not what was set");
+}
+
+constexpr Case kCases[] = {
+    {"api-version", api_version},
+    {"unknown-ioctl", unknown_ioctl},
+    {"vm-type", vm_type},
+    {"unknown-capability", unknown_capability},
+    {"supported-cpuid", supported_cpuid},
+    {"msr-list", msr_list},
+    {"vcpu-ids", create_vcpu_twice},
+    {"split-irqchip-late", split_irqchip_late},
+    {"bad-pointer", bad_pointer},
+    {"clock", clock},
+};
+
+}  // namespace
+
+std::span<const Case> system_cases() {
+  return kCases;
+}
+
+}  // namespace kvm_abi
