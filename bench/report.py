@@ -135,19 +135,19 @@ def cdf(series, unit, label):
     return svg(width, height, parts, label)
 
 
-def waterfall(figures):
+def waterfall(figures, job):
     """One line a kernel: the phases of a cold start one after another, medians."""
-    phases = [("process start → API ready", "boot.exec_to_api"),
-              ("InstanceStart → vCPU runs", "boot.start_to_vcpu"),
+    phases = [("process start → API ready", "exec_to_api"),
+              ("InstanceStart → vCPU runs", "start_to_vcpu"),
               ("vCPU runs → guest's init", None)]
-    subjects = [s for s in figures.subjects("boot.start_to_init")]
+    subjects = [s for s in figures.subjects(job + ".start_to_init")]
     if not subjects:
         return ""
     rows = []
     for subject in subjects:
-        api = figures.median("boot.exec_to_api", subject) or 0
-        built = figures.median("boot.start_to_vcpu", subject) or 0
-        init = figures.median("boot.start_to_init", subject)
+        api = figures.median(job + ".exec_to_api", subject) or 0
+        built = figures.median(job + ".start_to_vcpu", subject) or 0
+        init = figures.median(job + ".start_to_init", subject)
         rows.append((subject, [api, built, max(0, init - built)]))
     top = max(sum(steps) for _, steps in rows)
     left, width, y, parts = 120, 760, 14 + 18 * len(phases), []
@@ -175,7 +175,7 @@ def density(figures):
                            figures.median(f"idle.host_memory.{count}", subject),
                            figures.median(f"idle.start_all.{count}", subject)))
     points.sort()
-    rows = [[html.escape(s), str(c), show(p), show(h), show(t / 1000 if t else None)] for s, c, p, h, t in points]
+    rows = [[html.escape(s), str(c), show(p), show(h if h and h > 0 else None), show(t / 1000 if t else None)] for s, c, p, h, t in points]
     return points, table(["monitor", "idle VMs at once", "PSS each (KiB)",
                           "host memory each, guest's pages included (KiB)", "all started in (s)"], rows)
 
@@ -279,7 +279,7 @@ def page(figures, host, promises, folder):
          bars(parallel, launch_subjects, io_value("parallel."), "/s", "Parallel launches")),
         ("Density", density_curve(points) + density_table),
         ("Restore of a snapshot: load and resume to the guest's output",
-         cdf([(m, figures.values(m, "mote")) for m in figures.metrics("restore.") if figures.units[m] == "ms"],
+         cdf([(m, figures.values(m, "mote")) for m in figures.metrics("restore.load_and") + figures.metrics("restore.resume.")],
              "milliseconds (logarithmic)", "Restore latency")),
         ("Clones of one snapshot, held at once and then resumed one by one",
          table(["clones", "PSS each (KiB)", "host memory each (KiB)", "all loaded in (s)"],
@@ -291,7 +291,8 @@ def page(figures, host, promises, folder):
          bars([m[4:] for m in figures.metrics("blk.")], ["mote", "host"], io_value("blk."), "IOPS", "Disk")),
         ("Network: a polling guest through virtio-net, beside plain reads and writes on the TAP",
          bars([m[4:] for m in figures.metrics("net.")], ["mote", "host"], io_value("net."), "packets/s", "Network")),
-        ("Linux cold start in the emulated host, by phase (milliseconds of emulated time)", waterfall(figures)),
+        ("Linux cold start in the emulated host, by phase (milliseconds of emulated time)",
+         waterfall(figures, "kernels") or waterfall(figures, "boot")),
         ("Linux cold start in the emulated host, monitors",
          bars(["boot.exec_to_init", "http.first_byte"], sorted(set(figures.subjects("boot.exec_to_init"))),
               lambda g, s: figures.median(g, s), "ms", "Cold start")),

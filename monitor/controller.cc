@@ -324,7 +324,7 @@ Reply Controller::handle(const PauseVm&) {
 Reply Controller::handle(const ResumeVm&) {
   MOTE_TRY_VOID(require_started());
   const uint64_t start_us = base::monotonic_us();
-  if (state_ == VmState::kPaused) vm_->resume();
+  if (state_ == VmState::kPaused) resume_soon();
   state_ = VmState::kRunning;
   resume_us_ = base::monotonic_us() - start_us;
   return done();
@@ -335,7 +335,15 @@ Reply Controller::handle(const CreateSnapshot&) {
   return as_reply(require_started());
 }
 
+void Controller::resume_soon() {
+  resume_due_ = true;
+  loop_.post([this] {
+    if (std::exchange(resume_due_, false) && vm_ != nullptr) vm_->resume();
+  });
+}
+
 void Controller::pause(ReplyCallback reply) {
+  resume_due_ = false;
   const uint64_t start_us = base::monotonic_us();
   vm_->pause([this, start_us, answer = std::move(reply)]() mutable {
     state_ = VmState::kPaused;

@@ -77,6 +77,9 @@ class Controller final : public ActionSink, public VmEvents {
   /// Actions that are done when they return.
   Reply run(const Action& action);
   void pause(ReplyCallback reply);
+  /// Lets the vCPUs go once the answer is on its way: on a busy host they would take the processor
+  /// first, and the client would wait for a scheduler's slice.
+  void resume_soon();
 
   // controller_snapshot.cc
   struct PreparedSnapshot {
@@ -145,8 +148,9 @@ class Controller final : public ActionSink, public VmEvents {
   uint64_t pause_us_ = 0;
   uint64_t resume_us_ = 0;
   uint64_t load_us_ = 0;
-  bool loaded_ = false;    ///< This VM came from a snapshot.
-  bool had_base_ = false;  ///< There is a snapshot that a diff can be made after.
+  bool resume_due_ = false;  ///< resume_soon() was called, and no pause came since.
+  bool loaded_ = false;      ///< This VM came from a snapshot.
+  bool had_base_ = false;    ///< There is a snapshot that a diff can be made after.
 
   MetricsFile metrics_;
   io::Timer metrics_timer_;

@@ -164,7 +164,7 @@ Reply Controller::handle(const LoadSnapshot& action) {
     console_ = std::make_unique<ConsoleInput>(loop_, vm_->serial());
   }
   if (action.config.resume_vm) {
-    vm_->resume();
+    resume_soon();
     state_ = VmState::kRunning;
   }
   load_us_ = base::monotonic_us() - start_us;

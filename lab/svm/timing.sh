@@ -45,9 +45,10 @@ time_boot() {
   ms_between "$start" "$init"
 }
 
-# time_boots RUNS CASE...
+# time_boots METRIC RUNS CASE...
 time_boots() {
-  local runs=$1 run case ms
+  local metric=$1 runs=$2 run case ms
+  shift
   shift
   for run in $(seq 0 "$runs"); do # Run 0 warms the page cache and does not count.
     for case; do
@@ -55,13 +56,13 @@ time_boots() {
       ms=$(time_boot "$case") || die "$case did not boot"
       [ "$run" -gt 0 ] || continue
       echo "run $run $case: exec to init $ms ms"
-      keep "$case" boot.exec_to_init "$ms"
+      keep "$case" "$metric".exec_to_init "$ms"
       case $case in
         mote:*)
-          keep "$case" boot.start_to_init "$(awk -v a="$(boot_phase instance_start_us)" \
+          keep "$case" "$metric".start_to_init "$(awk -v a="$(boot_phase instance_start_us)" \
             -v b="$(boot_phase guest_init_us)" 'BEGIN { print (b - a) / 1000 }')"
-          keep "$case" boot.exec_to_api "$(awk -v b="$(boot_phase api_ready_us)" 'BEGIN { print b / 1000 }')"
-          keep "$case" boot.start_to_vcpu "$(awk -v a="$(boot_phase instance_start_us)" \
+          keep "$case" "$metric".exec_to_api "$(awk -v b="$(boot_phase api_ready_us)" 'BEGIN { print b / 1000 }')"
+          keep "$case" "$metric".start_to_vcpu "$(awk -v a="$(boot_phase instance_start_us)" \
             -v b="$(boot_phase vcpu_run_us)" 'BEGIN { print (b - a) / 1000 }')"
           ;;
       esac

@@ -7,7 +7,7 @@
 . /mote/lab/svm/timing.sh
 runs=${1:-5} series=${2:-6.1}
 
-time_boots "$runs" "mote:$series" "qemu:$series"
+time_boots boot "$runs" "mote:$series" "qemu:$series"
 m=$(median "$work/mote:$series.boot.exec_to_init") q=$(median "$work/qemu:$series.boot.exec_to_init")
 i=$(median "$work/mote:$series.boot.start_to_init")
 echo "median exec to init: mote $m ms, qemu microvm $q ms, ratio $(ratio "$m" "$q")"

@@ -4,6 +4,6 @@
 . /mote/lab/svm/monitors.sh
 . /mote/lab/svm/timing.sh
 
-time_boots "${1:-5}" mote:6.1 mote:tuned
-s=$(median "$work/mote:6.1.boot.start_to_init") t=$(median "$work/mote:tuned.boot.start_to_init")
+time_boots kernels "${1:-5}" mote:6.1 mote:tuned
+s=$(median "$work/mote:6.1.kernels.start_to_init") t=$(median "$work/mote:tuned.kernels.start_to_init")
 echo "median InstanceStart to init: stock $s ms, tuned $t ms, ratio $(ratio "$t" "$s")"
