@@ -11,6 +11,8 @@
 #include "devices/virtio/blk/request.h"
 #include "devices/virtio/testing/driver_mock.h"
 #include "memory/layout.h"
+#include "monitor/kvm_table.h"
+#include "monitor/snapshot/snapshot.h"
 #include "monitor/vm_exit.h"
 
 namespace mote {
@@ -107,6 +109,47 @@ void exit_dispatch(benchmark::State& state) {
   }
 }
 BENCHMARK(exit_dispatch);
+
+/// The state of a VM with two vCPUs and two devices, as large as real ones are.
+monitor::snapshot::Snapshot make_snapshot() {
+  monitor::snapshot::Snapshot snapshot;
+  snapshot.machine.vcpu_count = 2;
+  snapshot.drives.resize(1);
+  snapshot.network_interfaces.resize(1);
+  snapshot.state.vcpus.resize(2);
+  for (auto& vcpu : snapshot.state.vcpus) {
+    vcpu.xsave.resize(monitor::kXsaveBytes);
+    vcpu.msrs.resize(100);
+    vcpu.cpuid.resize(60);
+  }
+  snapshot.state.transports.resize(2);
+  for (auto& transport : snapshot.state.transports) transport.queues.resize(2);
+  return snapshot;
+}
+
+void snapshot_encode(benchmark::State& state) {
+  const auto snapshot = make_snapshot();
+  size_t bytes = 0;
+  for (auto _ : state) {
+    const auto file = monitor::snapshot::encode_snapshot(snapshot);
+    bytes = file.size();
+    benchmark::DoNotOptimize(file.data());
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(bytes) * static_cast<int64_t>(state.iterations()));
+}
+BENCHMARK(snapshot_encode);
+
+void snapshot_decode(benchmark::State& state) {
+  const auto file = monitor::snapshot::encode_snapshot(make_snapshot());
+  for (auto _ : state) {
+    const auto snapshot = monitor::snapshot::decode_snapshot(file);
+    if (!snapshot) return state.SkipWithError(snapshot.error().message().c_str());
+    benchmark::DoNotOptimize(snapshot->id);
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(file.size()) *
+                          static_cast<int64_t>(state.iterations()));
+}
+BENCHMARK(snapshot_decode);
 
 }  // namespace
 }  // namespace mote
