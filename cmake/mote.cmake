@@ -25,6 +25,10 @@ function(mote_library name)
   target_link_libraries(mote_${name} PUBLIC mote_flags ${ARG_LINK})
 endfunction()
 
+# What a sanitizer or a fuzzing build is for, without the rest.
+add_custom_target(unit_tests)
+add_custom_target(fuzzers)
+
 # mote_test(NAME SOURCES... [LINK LIBS...] [LABEL unit|native]): a GoogleTest binary known to ctest.
 # Unit tests run under every sanitizer; native ones need /dev/kvm and run in the release build as well.
 function(mote_test name)
@@ -39,6 +43,9 @@ function(mote_test name)
   target_link_libraries(${name} PRIVATE mote_flags ${ARG_LINK} GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 120)
+  if(ARG_LABEL STREQUAL unit)
+    add_dependencies(unit_tests ${name})
+  endif()
 endfunction()
 
 # mote_fuzzer(NAME SOURCES... [LINK LIBS...]): a libFuzzer binary; its seeds lie in tests/fuzz/corpus/NAME.
@@ -51,4 +58,5 @@ function(mote_fuzzer name)
   target_link_libraries(${name} PRIVATE mote_flags ${ARG_LINK})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzzers)
+  add_dependencies(fuzzers ${name})
 endfunction()
