@@ -7,7 +7,7 @@ enum class ExitCode : int {
   kOk = 0,                  ///< Guest shut down, or SIGTERM/SIGINT asked for an orderly end.
   kGenericError = 1,        ///< The host refused something that Mote needs.
   kFatalVmError = 2,        ///< A vCPU or a device failed beyond repair.
-  kBadSystemCall = 148,     ///< A seccomp filter was violated.
+  kBadSystemCall = 148,     ///< Kept for a violated seccomp filter; none is installed yet.
   kBadConfiguration = 152,  ///< --config-file is wrong, or the VM it describes cannot be built.
   kBadArguments = 153,      ///< The command line is wrong.
 };
