@@ -35,6 +35,11 @@ class MappedRegion final {
   static Result<MappedRegion> map(size_t size_bytes, int protection, int flags, int fd,
                                   off_t offset, std::string_view what);
 
+  /// As map() of anonymous memory, at an address that is a multiple of `alignment_bytes` (a power
+  /// of two, at least a page).
+  static Result<MappedRegion> map_aligned(size_t size_bytes, size_t alignment_bytes, int protection,
+                                          int flags, std::string_view what);
+
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] size_t size_bytes() const { return size_bytes_; }
   [[nodiscard]] std::span<std::byte> span() const { return {data_, size_bytes_}; }

@@ -22,11 +22,12 @@ base::Result<GuestMemory::Region> create_region(Gpa start, uint64_t size_bytes,
     // Reserve the huge pages now: a shortage must be an API error, not a SIGBUS later.
     flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT);
   }
-  auto mapping = base::MappedRegion::map(size_bytes, PROT_READ | PROT_WRITE, flags, -1, 0,
-                                         huge_pages == HugePages::k2M
-                                             ? "guest memory from 2 MiB huge pages (see "
-                                               "/proc/sys/vm/nr_hugepages)"
-                                             : "guest memory");
+  // KVM maps 2 MiB at once only where host and guest addresses are a multiple of it apart.
+  auto mapping = base::MappedRegion::map_aligned(
+      size_bytes, 2 * layout::kMib, PROT_READ | PROT_WRITE, flags,
+      huge_pages == HugePages::k2M
+          ? "guest memory from 2 MiB huge pages (see /proc/sys/vm/nr_hugepages)"
+          : "guest memory");
   if (!mapping) {
     return base::with_context(std::move(mapping).error(),
                               huge_pages == HugePages::k2M ? "huge_pages" : "mem_size_mib");

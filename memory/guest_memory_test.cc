@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "base/unique_fd.h"
 #include "memory/layout.h"
 
@@ -42,6 +44,17 @@ TEST(GuestMemory, SplitsAtTheMmioGap) {
   EXPECT_FALSE(memory.store(Gpa{layout::kMmioGapStart.value - 1}, uint16_t{1}));
   EXPECT_TRUE(memory.store(Gpa{layout::kMmioGapEnd.value + 2 * layout::kMib - 1}, uint8_t{1}));
   EXPECT_FALSE(memory.store(Gpa{layout::kMmioGapEnd.value + 2 * layout::kMib}, uint8_t{1}));
+}
+
+TEST(GuestMemory, LiesWhereTheHostCanMapHugePages) {
+  // Several at once, so that no address is right by luck.
+  std::vector<GuestMemory> memories;
+  for (int i = 1; i <= 8; ++i) {
+    memories.push_back(make(8 * layout::kMib + static_cast<uint64_t>(i) * layout::kPageSize));
+    const auto& region = memories.back().regions()[0];
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(region.mapping.data()) % (2 * layout::kMib), 0U);
+    EXPECT_TRUE(memories.back().store(Gpa{region.size_bytes() - 1}, uint8_t{1}));
+  }
 }
 
 TEST(GuestMemory, RefusesBadSizes) {
