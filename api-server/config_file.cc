@@ -51,6 +51,7 @@ constexpr std::array kSections = {
     Section{"boot-source", add_one<monitor::PutBootSource, decode_boot_source>},
     Section{"drives", add_list<monitor::PutDrive, decode_drive>},
     Section{"network-interfaces", add_list<monitor::PutNetworkInterface, decode_network_interface>},
+    Section{"mmds-config", add_one<monitor::PutMmdsConfig, decode_mmds_config>},
     Section{"serial", add_one<monitor::PutSerial, decode_serial>},
 };
 
@@ -97,6 +98,11 @@ base::Result<Actions> decode_sections(json::object& root, FileReader read_file) 
 }
 
 }  // namespace
+
+base::Result<json::object> decode_metadata_file(std::string_view text) {
+  MOTE_TRY(const json::value document, parse_json(text));
+  return decode_metadata(document);
+}
 
 base::Result<Actions> decode_config_file(std::string_view text, FileReader read_file) {
   auto document = parse_json(text);

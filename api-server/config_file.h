@@ -19,4 +19,7 @@ using FileReader = base::Result<std::string> (*)(const std::string& path);
 base::Result<std::vector<monitor::Action>> decode_config_file(std::string_view text,
                                                               FileReader read_file);
 
+/// The content of a --metadata file: one JSON object.
+base::Result<boost::json::object> decode_metadata_file(std::string_view text);
+
 }  // namespace mote::api_server

@@ -46,7 +46,7 @@ TEST(ConfigFile, ErrorsNameSectionAndIndex) {
   EXPECT_NE(message("nonsense").find("not valid JSON"), std::string::npos);
   EXPECT_NE(message(R"({"drives":[],"drives":[]})").find("drives: appears twice"),
             std::string::npos);
-  EXPECT_NE(message(R"({"mmds-config":{"version":"V2"}})").find("mmds-config: This build"),
+  EXPECT_NE(message(R"({"mmds-config":{"version":"V2"}})").find("mmds-config: network_interfaces"),
             std::string::npos);
   EXPECT_NE(message(R"({"pmem":[{}]})").find("pmem: This device"), std::string::npos);
   EXPECT_NE(message("[]").find("must be a JSON object"), std::string::npos);

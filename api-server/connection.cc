@@ -107,25 +107,26 @@ void Connection::serve() {
 void Connection::serve_input() {
   while (!awaiting_reply_ && keep_alive_ && !input_.empty() && pending_.size() < kOutputLimit) {
     switch (parser_.advance(input_)) {
-      case ParseState::kNeedMore:
+      case http::ParseState::kNeedMore:
         return;
-      case ParseState::kNeedContinue:
-        pending_ += format_response(100, {}, ConnectionUse::kKeptAlive, ResponseBody::kOmitted);
+      case http::ParseState::kNeedContinue:
+        pending_ += http::format_response({.status = 100});
         return;
-      case ParseState::kBad:
+      case http::ParseState::kBad:
         keep_alive_ = false;
-        response_body_ = ResponseBody::kSent;
+        response_body_ = http::ResponseBody::kSent;
         return refuse(parser_.error(), 400);
-      case ParseState::kComplete:
+      case http::ParseState::kComplete:
         dispatch(parser_.take());
     }
   }
 }
 
-void Connection::dispatch(HttpRequest request) {
+void Connection::dispatch(http::Request request) {
   keep_alive_ = request.keep_alive;
   // A client of HEAD waits for no body (RFC 9110 §9.3.2) and would take it for the next answer.
-  response_body_ = request.method == "HEAD" ? ResponseBody::kOmitted : ResponseBody::kSent;
+  response_body_ =
+      request.method == "HEAD" ? http::ResponseBody::kOmitted : http::ResponseBody::kSent;
   auto routed = route_request(request.method, request.target, request.body);
   if (const auto* const refusal = std::get_if<RequestRefusal>(&routed)) {
     return refuse(refusal->message, refusal->status);
@@ -160,9 +161,11 @@ void Connection::answer(monitor::Reply reply) {
 }
 
 void Connection::respond(unsigned status, std::string_view body) {
-  pending_ += format_response(status, body,
-                              keep_alive_ ? ConnectionUse::kKeptAlive : ConnectionUse::kClosed,
-                              response_body_);
+  pending_ += http::format_response(
+      {.status = status,
+       .body = body,
+       .use = keep_alive_ ? http::ConnectionUse::kKeptAlive : http::ConnectionUse::kClosed,
+       .body_use = response_body_});
 }
 
 void Connection::end_if_answered() {

@@ -8,9 +8,10 @@
 #include <memory>
 #include <string>
 
-#include "api-server/http.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
+#include "http/parser.h"
+#include "http/response.h"
 #include "io/event_loop.h"
 #include "monitor/action.h"
 
@@ -61,7 +62,7 @@ class Connection final : public io::CompletionHandler,
   /// Serves what stands in the input, up to the first request whose reply is still to come.
   void serve();
   void serve_input();
-  void dispatch(HttpRequest request);
+  void dispatch(http::Request request);
   void refuse(const std::string& message, unsigned status);
   void respond(unsigned status, std::string_view body);
   void answer(monitor::Reply reply);
@@ -70,7 +71,7 @@ class Connection final : public io::CompletionHandler,
 
   ConnectionContext& context_;
   base::UniqueFd fd_;
-  HttpParser parser_;
+  http::Parser parser_;
   std::move_only_function<void()> on_finished_;
   std::array<char, 4096> received_{};
   std::string input_;
@@ -79,7 +80,7 @@ class Connection final : public io::CompletionHandler,
   size_t sent_bytes_ = 0;
   size_t drained_bytes_ = 0;
   Phase phase_ = Phase::kServing;
-  ResponseBody response_body_ = ResponseBody::kSent;  ///< For the request under way.
+  http::ResponseBody response_body_ = http::ResponseBody::kSent;  ///< For the request under way.
   bool receiving_ = false;
   bool sending_ = false;
   bool awaiting_reply_ = false;

@@ -47,6 +47,9 @@ inline constexpr std::array kSnapshotLoadFields = {
     "resume_vm"sv,     "track_dirty_pages"sv, "clock_realtime"sv,
     "huge_pages"sv,    "network_overrides"sv, "drive_overrides"sv};
 
+inline constexpr std::array kMmdsConfigFields = {"version"sv, "network_interfaces"sv,
+                                                 "ipv4_address"sv, "imds_compat"sv};
+
 base::Result<monitor::MachineConfig> decode_machine_config(const boost::json::value& body);
 base::Result<monitor::MachineConfigPatch> decode_machine_config_patch(
     const boost::json::value& body);
@@ -65,6 +68,10 @@ base::Result<monitor::Action> decode_vm_state(const boost::json::value& body);
 /// In snapshot_codec.cc.
 base::Result<monitor::SnapshotCreateConfig> decode_snapshot_create(const boost::json::value& body);
 base::Result<monitor::SnapshotLoadConfig> decode_snapshot_load(const boost::json::value& body);
+/// In mmds_codec.cc.
+base::Result<mmds::Config> decode_mmds_config(const boost::json::value& body);
+base::Result<boost::json::object> decode_metadata(const boost::json::value& body);
+boost::json::object encode_mmds_config(const mmds::Config& config);
 /// In cpu_config_codec.cc.
 base::Result<monitor::CpuConfig> decode_cpu_config(const boost::json::value& body);
 boost::json::value encode_cpu_config(const monitor::CpuConfig& config);

@@ -105,6 +105,10 @@ json::value encode(const monitor::CpuConfig& cpu) {
   return encode_cpu_config(cpu);
 }
 
+json::object encode(const mmds::Config& config) {
+  return encode_mmds_config(config);
+}
+
 template <typename T>
 json::array encode_all(const std::vector<T>& items) {
   json::array array;
@@ -128,8 +132,8 @@ json::object encode(const monitor::VmConfig& config) {
           {"logger", section(config.logger)},
           {"metrics", section(config.metrics)},
           {"serial", section(config.serial)},
+          {"mmds-config", section(config.mmds)},
           // What Mote does not have, as the reference shows what was not asked for.
-          {"mmds-config", nullptr},
           {"balloon", nullptr},
           {"vsock", nullptr},
           {"entropy", nullptr},
@@ -156,6 +160,8 @@ std::string encode_reply(const monitor::ReplyBody& reply) {
       [](const auto& body) -> std::string {
         if constexpr (std::is_same_v<std::decay_t<decltype(body)>, monitor::NoContent>) {
           return {};
+        } else if constexpr (std::is_same_v<std::decay_t<decltype(body)>, monitor::Metadata>) {
+          return body.json;
         } else {
           return json::serialize(encode(body));
         }

@@ -28,6 +28,8 @@ inline constexpr Words<virtio::blk::CacheType, 2> kCacheTypeWords = {
      {"Writeback", virtio::blk::CacheType::kWriteback}}};
 inline constexpr Words<virtio::blk::IoEngine, 2> kIoEngineWords = {
     {{"Sync", virtio::blk::IoEngine::kSync}, {"Async", virtio::blk::IoEngine::kAsync}}};
+inline constexpr Words<mmds::Version, 2> kMmdsVersionWords = {
+    {{"V1", mmds::Version::kV1}, {"V2", mmds::Version::kV2}}};
 inline constexpr Words<monitor::VmState, 3> kVmStateWords = {
     {{"Not started", monitor::VmState::kNotStarted},
      {"Running", monitor::VmState::kRunning},

@@ -103,6 +103,11 @@ constexpr std::array kRoutes = {
     Route{{"PUT", "/serial", kSerialFields}, body_only<monitor::PutSerial, decode_serial>},
     Route{{"PUT", "/actions", kActionFields}, put_action},
     Route{{"PATCH", "/vm", kVmFields}, patch_vm},
+    Route{{"GET", "/mmds", {}}, plain<monitor::GetMmds>},
+    Route{{"PUT", "/mmds", {}, true}, body_only<monitor::PutMmds, decode_metadata>},
+    Route{{"PATCH", "/mmds", {}, true}, body_only<monitor::PatchMmds, decode_metadata>},
+    Route{{"PUT", "/mmds/config", kMmdsConfigFields},
+          body_only<monitor::PutMmdsConfig, decode_mmds_config>},
     Route{{"PUT", "/snapshot/create", kSnapshotCreateFields},
           body_only<monitor::CreateSnapshot, decode_snapshot_create>},
     Route{{"PUT", "/snapshot/load", kSnapshotLoadFields},
@@ -169,7 +174,7 @@ RequestRefusal refuse_path(std::string_view method, std::string_view path, bool 
 std::variant<Action, RequestRefusal> decode_request(const Route& route, std::string_view id,
                                                     std::string_view body) {
   const RouteInfo& info = route.info;
-  if (info.body_fields.empty() != body.empty()) {
+  if (info.takes_body() == body.empty()) {
     return RequestRefusal{400, fmt::format("{} {} {} a body.", info.method, info.path,
                                            body.empty() ? "needs" : "takes no")};
   }
@@ -193,12 +198,9 @@ std::span<const RouteInfo> route_table() {
 std::string_view absent_by_design(std::string_view first_segment) {
   static constexpr std::array kDevices = {"vsock"sv,   "balloon"sv, "pmem"sv,
                                           "entropy"sv, "hotplug"sv, "memory-hotplug"sv};
-  static constexpr std::array kLater = {"mmds"sv, "mmds-config"sv};
   if (std::ranges::find(kDevices, first_segment) != kDevices.end()) {
     return "This device is not offered: Mote offers only virtio-net and virtio-blk.";
   }
-  if (std::ranges::find(kLater, first_segment) != kLater.end())
-    return "This build of Mote does not offer this request yet.";
   return {};
 }
 

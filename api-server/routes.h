@@ -16,7 +16,9 @@ namespace mote::api_server {
 struct RouteInfo {
   std::string_view method;
   std::string_view path;                          ///< "{id}" stands for one segment.
-  std::span<const std::string_view> body_fields;  ///< Empty: no body.
+  std::span<const std::string_view> body_fields;  ///< Empty: no body, but for...
+  bool any_object = false;                        ///< ...one whose fields are the client's own.
+  [[nodiscard]] bool takes_body() const { return any_object || !body_fields.empty(); }
 };
 [[nodiscard]] std::span<const RouteInfo> route_table();
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/json.hpp>
+
 #include "api-server/json_codec.h"
 
 namespace mote::api_server {
@@ -182,7 +184,27 @@ TEST(Routes, UnknownPathsWrongVerbsAndAbsentDevices) {
     EXPECT_NE(refused("PUT", path, "{}").find("only virtio-net and virtio-blk"), std::string::npos)
         << path;
   }
-  EXPECT_NE(refused("PUT", "/mmds", "{}").find("not offer"), std::string::npos);
+}
+
+TEST(Routes, MetadataIsAnyObject) {
+  const auto put = route_request("PUT", "/mmds", R"({"a":{"b":[1,null]}})");
+  const auto* const action = std::get_if<Action>(&put);
+  ASSERT_NE(action, nullptr);
+  const auto& content = std::get<monitor::PutMmds>(*action).content;
+  EXPECT_EQ(boost::json::serialize(content), R"({"a":{"b":[1,null]}})");
+  EXPECT_NE(refused("PUT", "/mmds", "[1]").find("must be a JSON object"), std::string::npos);
+  EXPECT_NE(refused("PATCH", "/mmds", "").find("needs a body"), std::string::npos);
+}
+
+TEST(Routes, TheMetadataAddressIsLinkLocal) {
+  for (const char* const address :
+       {"10.0.0.1", "169.254.0.1", "169.254.255.1", "169.254.1", "", "169.254.1.1.1", "x"}) {
+    const std::string body =
+        R"({"network_interfaces":["eth0"],"ipv4_address":")" + std::string(address) + "\"}";
+    EXPECT_TRUE(refused("PUT", "/mmds/config", body).starts_with("ipv4_address: ")) << address;
+  }
+  EXPECT_TRUE(refused("PUT", "/mmds/config", R"({"network_interfaces":[1]})")
+                  .starts_with("network_interfaces: "));
 }
 
 }  // namespace

@@ -5,11 +5,11 @@
 
 #include <cstring>
 
-#include "api-server/http.h"
 #include "api-server/routes.h"
 #include "devices/bus.h"
 #include "devices/virtio/blk/request.h"
 #include "devices/virtio/testing/driver_mock.h"
+#include "http/parser.h"
 #include "memory/layout.h"
 #include "monitor/kvm_table.h"
 #include "monitor/snapshot/snapshot.h"
@@ -70,11 +70,10 @@ void api_request(benchmark::State& state) {
       "PUT /drives/root HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
       "application/json\r\nContent-Length: " +
       std::to_string(body.size()) + "\r\n\r\n" + body;
-  api_server::HttpParser parser(51200);
+  http::Parser parser(51200);
   for (auto _ : state) {
     std::string input = text;
-    if (parser.advance(input) != api_server::ParseState::kComplete)
-      state.SkipWithError("not parsed");
+    if (parser.advance(input) != http::ParseState::kComplete) state.SkipWithError("not parsed");
     const auto request = parser.take();
     benchmark::DoNotOptimize(
         api_server::route_request(request.method, request.target, request.body));

@@ -1,7 +1,8 @@
 #pragma once
-// What a client can ask of the monitor, free of HTTP and JSON: api-server makes Actions, Controller
-// applies them, and a Reply goes back.
+// What a client can ask of the monitor, free of HTTP and JSON (but for the guest's metadata, which
+// is JSON): api-server makes Actions, Controller applies them, and a Reply goes back.
 
+#include <boost/json/object.hpp>
 #include <functional>
 #include <string>
 #include <variant>
@@ -59,12 +60,23 @@ struct LoadSnapshot {
 };
 struct PauseVm {};
 struct ResumeVm {};
+struct GetMmds {};
+struct PutMmds {
+  boost::json::object content;
+};
+struct PatchMmds {
+  boost::json::object patch;
+};
+struct PutMmdsConfig {
+  mmds::Config config;
+};
 
-using Action = std::variant<GetInstanceInfo, GetVersion, GetVmConfig, GetMachineConfig,
-                            PutMachineConfig, PatchMachineConfig, PutCpuConfig, PutBootSource,
-                            PutDrive, PatchDrive, PutNetworkInterface, PatchNetworkInterface,
-                            PutLogger, PutMetrics, PutSerial, InstanceStart, FlushMetrics,
-                            SendCtrlAltDel, PauseVm, ResumeVm, CreateSnapshot, LoadSnapshot>;
+using Action =
+    std::variant<GetInstanceInfo, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig,
+                 PatchMachineConfig, PutCpuConfig, PutBootSource, PutDrive, PatchDrive,
+                 PutNetworkInterface, PatchNetworkInterface, PutLogger, PutMetrics, PutSerial,
+                 InstanceStart, FlushMetrics, SendCtrlAltDel, PauseVm, ResumeVm, CreateSnapshot,
+                 LoadSnapshot, GetMmds, PutMmds, PatchMmds, PutMmdsConfig>;
 
 enum class VmState : uint8_t { kNotStarted, kRunning, kPaused };
 
@@ -79,8 +91,14 @@ struct VersionInfo {
   std::string mote_version;
 };
 
+/// The guest's metadata.
+struct Metadata {
+  std::string json;
+};
+
 struct NoContent {};
-using ReplyBody = std::variant<NoContent, InstanceInfo, VersionInfo, MachineConfig, VmConfig>;
+using ReplyBody =
+    std::variant<NoContent, InstanceInfo, VersionInfo, MachineConfig, VmConfig, Metadata>;
 using Reply = base::Result<ReplyBody>;
 /// Called exactly once, on the loop thread, before or after apply() returns.
 using ReplyCallback = std::move_only_function<void(Reply)>;

@@ -63,6 +63,7 @@ Controller::Controller(io::EventLoop& loop, HostProbe& host, ControllerOptions o
     : loop_(loop),
       host_(host),
       options_(std::move(options)),
+      mmds_(options_.mmds_limit_bytes),
       metrics_timer_(loop,
                      [this] {
                        flush_metrics();
@@ -141,6 +142,7 @@ VmConfig Controller::whole_config() const {
   for (const Drive& drive : drives_) config.drives.push_back(drive.config);
   for (const NetworkInterface& nic : network_interfaces_)
     config.network_interfaces.push_back(nic.config);
+  config.mmds = mmds_config_;
   config.logger = logger_;
   config.metrics = metrics_config_;
   config.serial = serial_;
@@ -391,6 +393,7 @@ Reply Controller::handle(const InstanceStart&) {
   }
   if (!host_.kvm()) return std::unexpected(host_.kvm().error());
   MOTE_TRY_VOID(match_queues_to_vcpus());
+  attach_mmds();
   const VmConfig config = whole_config();
   MOTE_TRY(auto serial_output, open_serial_output());
   BuildInputs inputs{

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "devices/mmds/service.h"
 #include "devices/virtio/blk/device.h"
 #include "devices/virtio/net/device.h"
 #include "io/event_loop.h"
@@ -29,6 +30,7 @@ struct ControllerOptions {
   std::string instance_id;
   std::optional<std::string> kernel_cache;
   bool boot_timer = false;
+  size_t mmds_limit_bytes = 51200;  ///< The longest JSON text of the guest's metadata.
   BootPhases phases;
 };
 
@@ -115,6 +117,14 @@ class Controller final : public ActionSink, public VmEvents {
   Reply handle(const CreateSnapshot&);
   Reply handle(const LoadSnapshot& action);
 
+  // controller_mmds.cc
+  Reply handle(const GetMmds&);
+  Reply handle(const PutMmds& action);
+  Reply handle(const PatchMmds& action);
+  Reply handle(const PutMmdsConfig& action);
+  /// The interfaces that are named in the configuration answer the guest's requests from now on.
+  void attach_mmds();
+
   Reply set_machine(const MachineConfig& machine);
   [[nodiscard]] base::Result<> require_not_started() const;
   [[nodiscard]] base::Result<> require_started() const;
@@ -139,6 +149,8 @@ class Controller final : public ActionSink, public VmEvents {
   std::optional<LoggerConfig> logger_;
   std::optional<MetricsConfig> metrics_config_;
   std::optional<SerialConfig> serial_;
+  std::optional<mmds::Config> mmds_config_;
+  mmds::Service mmds_;  // Before the interfaces that use it.
   std::vector<Drive> drives_;
   std::vector<NetworkInterface> network_interfaces_;
 

@@ -17,17 +17,32 @@ struct RequestName {
 
 // In the order of the Action variant.
 constexpr std::array<RequestName, std::variant_size_v<Action>> kRequestNames = {{
-    {"get_api_requests", "instance_info"},   {"get_api_requests", "vmm_version"},
-    {"get_api_requests", "vm_config"},       {"get_api_requests", "machine_cfg"},
-    {"put_api_requests", "machine_cfg"},     {"patch_api_requests", "machine_cfg"},
-    {"put_api_requests", "cpu_cfg"},         {"put_api_requests", "boot_source"},
-    {"put_api_requests", "drive"},           {"patch_api_requests", "drive"},
-    {"put_api_requests", "network"},         {"patch_api_requests", "network"},
-    {"put_api_requests", "logger"},          {"put_api_requests", "metrics"},
-    {"put_api_requests", "serial"},          {"put_api_requests", "instance_start"},
-    {"put_api_requests", "flush_metrics"},   {"put_api_requests", "send_ctrl_alt_del"},
-    {"patch_api_requests", "pause_vm"},      {"patch_api_requests", "resume_vm"},
-    {"put_api_requests", "snapshot_create"}, {"put_api_requests", "snapshot_load"},
+    {"get_api_requests", "instance_info"},
+    {"get_api_requests", "vmm_version"},
+    {"get_api_requests", "vm_config"},
+    {"get_api_requests", "machine_cfg"},
+    {"put_api_requests", "machine_cfg"},
+    {"patch_api_requests", "machine_cfg"},
+    {"put_api_requests", "cpu_cfg"},
+    {"put_api_requests", "boot_source"},
+    {"put_api_requests", "drive"},
+    {"patch_api_requests", "drive"},
+    {"put_api_requests", "network"},
+    {"patch_api_requests", "network"},
+    {"put_api_requests", "logger"},
+    {"put_api_requests", "metrics"},
+    {"put_api_requests", "serial"},
+    {"put_api_requests", "instance_start"},
+    {"put_api_requests", "flush_metrics"},
+    {"put_api_requests", "send_ctrl_alt_del"},
+    {"patch_api_requests", "pause_vm"},
+    {"patch_api_requests", "resume_vm"},
+    {"put_api_requests", "snapshot_create"},
+    {"put_api_requests", "snapshot_load"},
+    {"get_api_requests", "mmds"},
+    {"put_api_requests", "mmds"},
+    {"patch_api_requests", "mmds"},
+    {"put_api_requests", "mmds_config"},
 }};
 
 void add_boot(const BootPhases& phases, MetricsLine& line) {
@@ -101,6 +116,22 @@ void add_net(std::string_view section, const virtio::net::Metrics& m, MetricsLin
   line.count(section, "tx_remaining_reqs_count", m.tx_remaining_reqs_count);
 }
 
+void add_mmds(const mmds::Metrics& m, MetricsLine& line) {
+  line.count("mmds", "rx_accepted", m.rx_accepted);
+  line.count("mmds", "rx_accepted_err", m.rx_accepted_err);
+  line.count("mmds", "rx_accepted_unusual", m.rx_accepted_unusual);
+  line.count("mmds", "rx_invalid_token", m.rx_invalid_token);
+  line.count("mmds", "rx_no_token", m.rx_no_token);
+  line.count("mmds", "rx_bad_eth", m.rx_bad_eth);
+  line.count("mmds", "rx_count", m.rx_count);
+  line.count("mmds", "tx_bytes", m.tx_bytes);
+  line.count("mmds", "tx_count", m.tx_count);
+  line.count("mmds", "tx_errors", m.tx_errors);
+  line.count("mmds", "tx_frames", m.tx_frames);
+  line.count("mmds", "connections_created", m.connections_created);
+  line.count("mmds", "connections_destroyed", m.connections_destroyed);
+}
+
 void add_uart(const legacy::SerialMetrics& m, MetricsLine& line) {
   line.count("uart", "error_count", m.error_count);
   line.count("uart", "flush_count", m.flush_count);
@@ -121,6 +152,7 @@ void Controller::collect_metrics(MetricsLine& line) const {
   for (const NetworkInterface& nic : network_interfaces_) {
     add_net("net_" + nic.config.iface_id, nic.device->metrics(), line);
   }
+  add_mmds(mmds_.metrics(), line);
   for (size_t i = 0; i < requests_.size(); ++i) {
     const RequestName& name = kRequestNames[i];
     line.count(name.section, std::string(name.name) + "_count", requests_[i].total);

@@ -116,6 +116,7 @@ base::Result<Controller::PreparedSnapshot> Controller::prepare_snapshot(
   for (const Drive& drive : drives_) snapshot.drives.push_back(drive.config);
   for (const NetworkInterface& nic : network_interfaces_)
     snapshot.network_interfaces.push_back(nic.config);
+  snapshot.mmds = mmds_config_;
   const memory::GuestMemory& memory = vm_->memory();
   // What is written down now is the base of the next diff, whatever this one's type.
   const bool follows_base = std::exchange(had_base_, true);
@@ -142,7 +143,7 @@ base::Result<Controller::PreparedSnapshot> Controller::prepare_snapshot(
 Reply Controller::handle(const LoadSnapshot& action) {
   const uint64_t start_us = base::monotonic_us();
   MOTE_TRY_VOID(require_not_started());
-  if (boot_source_ || !drives_.empty() || !network_interfaces_.empty()) {
+  if (boot_source_ || !drives_.empty() || !network_interfaces_.empty() || mmds_config_) {
     return base::fail(base::ErrorCode::kWrongState,
                       "Loading a microVM snapshot is not allowed after configuring boot-specific "
                       "resources.");
@@ -154,6 +155,7 @@ Reply Controller::handle(const LoadSnapshot& action) {
     drives_.clear();
     network_interfaces_.clear();
     boot_source_.reset();
+    mmds_config_.reset();
     page_faults_.reset();
     return std::unexpected(std::move(loaded).error());
   }
@@ -193,6 +195,9 @@ base::Result<> Controller::load_snapshot(const SnapshotLoadConfig& config) {
     MOTE_TRY(auto device, virtio::net::Device::create(nic, loop_, queues));
     network_interfaces_.push_back({nic, std::move(device), queues});
   }
+  mmds_config_ =
+      snapshot.mmds;  // How to reach it, and not what is in it: that is each clone's own.
+  attach_mmds();
   // Only this flag may be set; without it the clock goes on where it stood.
   snapshot.state.clock.flags &= config.clock_realtime ? KVM_CLOCK_REALTIME : 0U;
   const VmConfig whole = whole_config();

@@ -85,6 +85,16 @@ base::Result<std::string> read_text_file(const std::string& path) {
   return base::fail(base::ErrorCode::kInvalidArgument, path + " is larger than 1 MiB");
 }
 
+base::Result<> apply_metadata_file(const std::string& path, Controller& controller) {
+  const auto text = read_text_file(path);
+  if (!text) return base::with_context(text.error(), "--metadata");
+  auto content = api_server::decode_metadata_file(*text);
+  if (!content) return base::with_context(content.error(), "--metadata");
+  auto applied = apply_now(controller, PutMmds{std::move(*content)});
+  if (!applied) return base::with_context(applied.error(), "--metadata");
+  return applied;
+}
+
 /// Configures from the file and starts the VM.
 base::Result<> apply_config_file(const std::string& path, Controller& controller) {
   const auto text = read_text_file(path);
@@ -133,9 +143,15 @@ ExitCode run(const Options& options, BootPhases phases) {
   }
 
   Controller controller(**loop, host,
-                        {options.id, options.kernel_cache, options.boot_timer, phases});
+                        {options.id, options.kernel_cache, options.boot_timer,
+                         options.mmds_limit.value_or(options.http_body_limit), phases});
   if (auto logs = apply_log_options(options, controller); !logs) {
     return complain(logs.error(), ExitCode::kBadArguments);
+  }
+  if (options.metadata) {
+    if (auto applied = apply_metadata_file(*options.metadata, controller); !applied) {
+      return complain(applied.error(), ExitCode::kBadConfiguration);
+    }
   }
   auto signals = SignalWatcher::create(**loop, [&](int signal) {
     LOG_INFO("signal {}: ending the VM", signal);

@@ -49,6 +49,10 @@ void declare(CLI::App& app, Options& options, std::string& level) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--http-api-max-payload-size", options.http_body_limit, "Bytes of a request body")
       ->capture_default_str();
+  app.add_option("--metadata", options.metadata,
+                 "JSON file with the guest's metadata, as PUT /mmds would set it");
+  app.add_option("--mmds-size-limit", options.mmds_limit,
+                 "Bytes of the guest's metadata as JSON; the limit of a request body if absent");
   app.add_option("--start-time-us", options.start_time_us, "Monotonic time of the launch");
   app.add_option("--start-time-cpu-us", options.start_time_cpu_us, "CPU time at the launch");
   app.add_option("--parent-cpu-time-us", options.parent_cpu_time_us, "CPU time the launcher used");

@@ -32,6 +32,8 @@ struct Options {
   std::optional<std::string> kernel_cache;
   std::optional<int> ready_fd;
   size_t http_body_limit = 51200;
+  std::optional<std::string> metadata;  ///< A file with the guest's metadata.
+  std::optional<size_t> mmds_limit;     ///< Absent: as much as a request body.
   std::optional<uint64_t> start_time_us;
   std::optional<uint64_t> start_time_cpu_us;
   uint64_t parent_cpu_time_us = 0;

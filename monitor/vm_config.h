@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "devices/mmds/config.h"
 #include "devices/virtio/blk/config.h"
 #include "devices/virtio/net/config.h"
 #include "memory/guest_memory.h"
@@ -147,6 +148,7 @@ struct VmConfig {
   std::optional<BootSource> boot_source;
   std::vector<virtio::blk::DriveConfig> drives;  ///< Root first, then in order of arrival.
   std::vector<virtio::net::NetworkInterfaceConfig> network_interfaces;
+  std::optional<mmds::Config> mmds;
   std::optional<LoggerConfig> logger;
   std::optional<MetricsConfig> metrics;
   std::optional<SerialConfig> serial;

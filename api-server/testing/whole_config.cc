@@ -13,6 +13,7 @@ struct Applier {
   void operator()(const monitor::PutNetworkInterface& put) const {
     config.network_interfaces.push_back(put.config);
   }
+  void operator()(const monitor::PutMmdsConfig& put) const { config.mmds = put.config; }
   void operator()(const monitor::PutLogger& put) const { config.logger = put.config; }
   void operator()(const monitor::PutMetrics& put) const { config.metrics = put.config; }
   void operator()(const monitor::PutSerial& put) const { config.serial = put.config; }

@@ -11,12 +11,20 @@
 namespace mote::monitor::snapshot {
 namespace {
 
-enum SectionId : uint32_t { kMemory = 1, kConfig = 2, kMachine = 3, kVcpus = 4, kDevices = 5 };
+enum SectionId : uint32_t {
+  kMemory = 1,
+  kConfig = 2,
+  kMachine = 3,
+  kVcpus = 4,
+  kDevices = 5,
+  kMmds = 6
+};
 
 struct SectionKind {
   SectionId id;
   const char* name;
   uint16_t version;
+  bool optional;  ///< It may be missing, and other builds may pass over it.
   std::vector<std::byte> (*encode)(const Snapshot&);
   /// False when the payload is not what encode() writes.
   bool (*decode)(ByteReader&, Snapshot&);
@@ -306,12 +314,38 @@ bool decode_devices(ByteReader& in, Snapshot& snapshot) {
   return in.complete();
 }
 
+// Guest metadata: how to reach it.
+
+std::vector<std::byte> encode_mmds(const Snapshot& snapshot) {
+  ByteWriter out;
+  if (!snapshot.mmds) return out.take();
+  out.put(snapshot.mmds->version);
+  out.put(snapshot.mmds->ipv4_address);
+  out.put(static_cast<uint8_t>(snapshot.mmds->imds_compat));
+  out.put(static_cast<uint64_t>(snapshot.mmds->network_interfaces.size()));
+  for (const std::string& id : snapshot.mmds->network_interfaces) out.put_text(id);
+  return out.take();
+}
+
+bool decode_mmds(ByteReader& in, Snapshot& snapshot) {
+  mmds::Config config;
+  config.version = in.get_word(mmds::Version::kV2);
+  config.ipv4_address = in.get<mmds::Ipv4>();
+  config.imds_compat = in.get_flag();
+  const auto ids = in.get<uint64_t>();
+  for (uint64_t i = 0; i < ids && in.ok(); ++i) config.network_interfaces.push_back(in.get_text());
+  const bool whole = in.complete() && mmds::is_link_local(config.ipv4_address);
+  snapshot.mmds = std::move(config);
+  return whole;
+}
+
 constexpr std::array kSections = {
-    SectionKind{kMemory, "memory", 1, encode_memory, decode_memory},
-    SectionKind{kConfig, "config", 1, encode_config, decode_config},
-    SectionKind{kMachine, "machine", 1, encode_machine, decode_machine},
-    SectionKind{kVcpus, "vcpus", 1, encode_vcpus, decode_vcpus},
-    SectionKind{kDevices, "devices", 1, encode_devices, decode_devices},
+    SectionKind{kMemory, "memory", 1, false, encode_memory, decode_memory},
+    SectionKind{kConfig, "config", 1, false, encode_config, decode_config},
+    SectionKind{kMachine, "machine", 1, false, encode_machine, decode_machine},
+    SectionKind{kVcpus, "vcpus", 1, false, encode_vcpus, decode_vcpus},
+    SectionKind{kDevices, "devices", 1, false, encode_devices, decode_devices},
+    SectionKind{kMmds, "mmds", 1, true, encode_mmds, decode_mmds},
 };
 
 base::Result<> check(const Snapshot& snapshot) {
@@ -329,7 +363,9 @@ base::Result<> check(const Snapshot& snapshot) {
 std::vector<std::byte> encode_snapshot(const Snapshot& snapshot) {
   Container container;
   for (const SectionKind& kind : kSections) {
-    container.sections.push_back({kind.id, kind.version, false, kind.encode(snapshot)});
+    auto payload = kind.encode(snapshot);
+    if (kind.optional && payload.empty()) continue;
+    container.sections.push_back({kind.id, kind.version, kind.optional, std::move(payload)});
   }
   return encode_container(container);
 }
@@ -357,7 +393,7 @@ base::Result<Snapshot> decode_snapshot(std::span<const std::byte> file) {
     seen |= 1U << section.id;
   }
   for (const SectionKind& kind : kSections) {
-    if ((seen & 1U << kind.id) != 0) continue;
+    if (kind.optional || (seen & 1U << kind.id) != 0) continue;
     return base::fail(base::ErrorCode::kInvalidArgument,
                       fmt::format("section \"{}\" is missing", kind.name));
   }

@@ -44,6 +44,7 @@ struct Snapshot {
   std::optional<BootSource> boot_source;
   std::vector<virtio::blk::DriveConfig> drives;
   std::vector<virtio::net::NetworkInterfaceConfig> network_interfaces;
+  std::optional<mmds::Config> mmds;  ///< Without the metadata and the tokens.
   MachineState state;
 };
 

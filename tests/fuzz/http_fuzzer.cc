@@ -9,17 +9,17 @@
 #include <string_view>
 #include <vector>
 
-#include "api-server/http.h"
+#include "http/parser.h"
 
 namespace {
 
-using namespace mote::api_server;
+using namespace mote::http;
 
 constexpr size_t kBodyLimit = 4096;
 
-std::vector<HttpRequest> parse_in_pieces(std::string_view text, size_t piece_bytes) {
-  HttpParser parser(kBodyLimit);
-  std::vector<HttpRequest> requests;
+std::vector<Request> parse_in_pieces(std::string_view text, size_t piece_bytes) {
+  Parser parser(kBodyLimit);
+  std::vector<Request> requests;
   std::string input;
   while (!text.empty()) {
     const std::string_view piece = text.substr(0, piece_bytes);
@@ -37,12 +37,12 @@ std::vector<HttpRequest> parse_in_pieces(std::string_view text, size_t piece_byt
       if (requests.back().body.size() > kBodyLimit) std::abort();
     }
     // What is neither used nor refused is a head that has not ended.
-    if (input.size() > HttpParser::kHeaderLimitBytes + piece_bytes) std::abort();
+    if (input.size() > Parser::kHeaderLimitBytes + piece_bytes) std::abort();
   }
   return requests;
 }
 
-bool same(const HttpRequest& a, const HttpRequest& b) {
+bool same(const Request& a, const Request& b) {
   return a.method == b.method && a.target == b.target && a.body == b.body &&
          a.keep_alive == b.keep_alive;
 }

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "devices/virtio/net/frame.h"
+#include "devices/virtio/net/metadata.h"
 #include "devices/virtio/spec.h"
 
 namespace mote::virtio::net {
@@ -127,6 +128,7 @@ void Device::drop_queues() {
   pairs_.clear();
   control_queue_.reset();
   kicks_.clear();
+  reset_metadata();
   notifier_ = nullptr;
   active_pairs_ = 0;
   backed_off_ = false;
@@ -156,6 +158,7 @@ void Device::stop(std::move_only_function<void()> done) {
   active_ = false;
   receive_timer_.disarm();
   transmit_timer_.disarm();
+  stop_metadata();
   stop_done_ = std::move(done);
   for (uint16_t i = 0; i < kicks_.size(); ++i) {
     if (kicks_[i].reading) cancel(Operation::kKick, i, 0);
@@ -186,6 +189,7 @@ void Device::resume() {
     ::eventfd_write(kicks_[i].fd, 1);  // What came meanwhile, or was waiting for its turn.
   }
   receive_all();
+  resume_metadata();
 }
 
 DeviceState Device::save() const {
@@ -266,6 +270,7 @@ void Device::on_kick(uint16_t queue_index, int32_t result) {
   if (queue_index % 2 == 0) {
     ++metrics_.rx_queue_event_count;
     receive(pair_index);
+    if (metadata_ && pair_index == 0) send_metadata();
   } else {
     ++metrics_.tx_queue_event_count;
     transmit(pair_index);
@@ -317,6 +322,7 @@ void Device::on_turn_end() {
   for (uint16_t i = 0; active_ && i < pairs_.size(); ++i) {
     if (std::exchange(pairs_[i].starved, false)) transmit(i);
   }
+  finish_metadata_turn();
   turn_end_asked_ = false;
   if (notifier_ == nullptr) return;
   bool notify = control_queue_ && control_queue_->should_notify();

@@ -21,7 +21,13 @@
 #include "io/event_loop.h"
 #include "io/timer.h"
 
+namespace mote::mmds {
+class Service;
+}
+
 namespace mote::virtio::net {
+
+struct Metadata;
 
 class Device final : public virtio::Device,
                      public io::CompletionHandler,
@@ -43,6 +49,9 @@ class Device final : public virtio::Device,
   void resume() override;
   [[nodiscard]] DeviceState save() const override;
 
+  /// From now on the guest finds the metadata `service` at its address on this interface; before
+  /// activation. `service` is configured already and outlives the device.
+  void serve_metadata(mmds::Service& service);
   /// PATCH: only what is given changes.
   void update_rate_limiters(const NetworkInterfacePatch& patch);
   [[nodiscard]] const Metrics& metrics() const { return metrics_; }
@@ -101,6 +110,15 @@ class Device final : public virtio::Device,
   void submit(uint16_t pair_index, uint16_t slot);
   void on_transmitted(uint16_t pair_index, uint16_t slot, int32_t result);
 
+  // metadata.cc: the metadata service's frames.
+  [[nodiscard]] bool take_for_metadata(Pair& pair, uint16_t slot);
+  void finish_metadata_turn();
+  void send_metadata();
+  [[nodiscard]] bool deliver_metadata(uint64_t now_ns);
+  void stop_metadata();
+  void resume_metadata();
+  void reset_metadata();
+
   const NetworkInterfaceConfig config_;
   io::EventLoop& loop_;
   Tap tap_;
@@ -123,6 +141,7 @@ class Device final : public virtio::Device,
   bool backed_off_ = false;  ///< The TAP cannot be read; the timer tries again.
   std::move_only_function<void()> stop_done_;
   base::log::RateLimitedLog log_;
+  std::unique_ptr<Metadata> metadata_;  ///< Null: the interface has none.
 
   io::Registration registration_;
   io::Timer receive_timer_;   ///< Armed: nothing is received until it rings.

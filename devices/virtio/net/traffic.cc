@@ -167,6 +167,7 @@ bool Device::transmit_one(uint16_t pair_index, uint64_t now_ns) {
       broken("transmit queue", pair.transmitter.queue().broken_reason());
       return false;
   }
+  if (metadata_ && take_for_metadata(pair, slot)) return true;
   const uint64_t frame_bytes = pair.transmitter.frame_bytes(slot);
   if (!transmit_limiter_.consume(frame_bytes, now_ns)) {
     ++metrics_.tx_rate_limiter_throttled;

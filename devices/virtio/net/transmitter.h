@@ -22,7 +22,7 @@ class Transmitter final {
 
   /// What take() found.
   enum class Take : uint8_t {
-    kPacket,     ///< `slot` holds one: begin() or put_back() it.
+    kPacket,     ///< `slot` holds one: begin() or put_back() or discard() it.
     kMalformed,  ///< A chain that is no packet; it was given back to the driver.
     kEmpty,      ///< Nothing available.
     kNoSlot,     ///< All slots are in flight.
@@ -35,6 +35,8 @@ class Transmitter final {
   [[nodiscard]] Taken take();
   /// The packet taken last waits for its turn in the queue again.
   void put_back() { queue_.undo_pop(); }
+  /// The packet taken last is done with already: its chain goes back to the driver.
+  void discard(uint16_t slot) { queue_.push_used(slots_[slot].chain.head, 0); }
   /// The packet taken last goes to the kernel.
   void begin(uint16_t slot, uint64_t now_us);
   /// The kernel is done with it: the chain goes back to the driver.

@@ -1,13 +1,13 @@
-#include "api-server/http.h"
+#include "http/parser.h"
 
 #include <gtest/gtest.h>
 
-namespace mote::api_server {
+namespace mote::http {
 namespace {
 
 constexpr size_t kBodyLimit = 100;
 
-ParseState feed(HttpParser& parser, std::string& input, std::string_view more) {
+ParseState feed(Parser& parser, std::string& input, std::string_view more) {
   input += more;
   return parser.advance(input);
 }
@@ -15,14 +15,14 @@ ParseState feed(HttpParser& parser, std::string& input, std::string_view more) {
 TEST(HttpParser, TakesARequestSplitAnywhere) {
   const std::string text = "PUT /vm HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody";
   for (size_t split = 0; split <= text.size(); ++split) {
-    HttpParser parser(kBodyLimit);
+    Parser parser(kBodyLimit);
     std::string input;
     const auto first = feed(parser, input, text.substr(0, split));
     if (split < text.size()) {
       ASSERT_EQ(first, ParseState::kNeedMore) << split;
       ASSERT_EQ(feed(parser, input, text.substr(split)), ParseState::kComplete) << split;
     }
-    const HttpRequest request = parser.take();
+    const Request request = parser.take();
     EXPECT_EQ(request.method, "PUT");
     EXPECT_EQ(request.target, "/vm");
     EXPECT_EQ(request.body, "body");
@@ -32,20 +32,20 @@ TEST(HttpParser, TakesARequestSplitAnywhere) {
 }
 
 TEST(HttpParser, LeavesTheNextRequestInTheInput) {
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input;
   ASSERT_EQ(feed(parser, input,
                  "GET / HTTP/1.1\r\n\r\nGET /version HTTP/1.1\r\nConnection: close\r\n\r\n"),
             ParseState::kComplete);
   EXPECT_EQ(parser.take().target, "/");
   ASSERT_EQ(parser.advance(input), ParseState::kComplete);
-  const HttpRequest second = parser.take();
+  const Request second = parser.take();
   EXPECT_EQ(second.target, "/version");
   EXPECT_FALSE(second.keep_alive);
 }
 
 TEST(HttpParser, AsksForTheBodyOnceWhenTheClientWaits) {
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input;
   EXPECT_EQ(
       feed(parser, input, "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"),
@@ -56,7 +56,7 @@ TEST(HttpParser, AsksForTheBodyOnceWhenTheClientWaits) {
 }
 
 TEST(HttpParser, TakesChunkedBodies) {
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input;
   ASSERT_EQ(
       feed(parser, input,
@@ -66,33 +66,33 @@ TEST(HttpParser, TakesChunkedBodies) {
 }
 
 TEST(HttpParser, BoundsBodyAndHead) {
-  HttpParser body(kBodyLimit);
+  Parser body(kBodyLimit);
   std::string input;
   EXPECT_EQ(feed(body, input, "PUT / HTTP/1.1\r\nContent-Length: 101\r\n\r\n"), ParseState::kBad);
   EXPECT_NE(body.error().find("100 bytes"), std::string::npos);
-  HttpParser head(kBodyLimit);
-  input = "GET / HTTP/1.1\r\nX: " + std::string(2 * HttpParser::kHeaderLimitBytes, 'x');
+  Parser head(kBodyLimit);
+  input = "GET / HTTP/1.1\r\nX: " + std::string(2 * Parser::kHeaderLimitBytes, 'x');
   EXPECT_EQ(head.advance(input), ParseState::kBad);
-  HttpParser line(kBodyLimit);
-  input = "GET /" + std::string(2 * HttpParser::kHeaderLimitBytes, 'x');
+  Parser line(kBodyLimit);
+  input = "GET /" + std::string(2 * Parser::kHeaderLimitBytes, 'x');
   EXPECT_EQ(line.advance(input), ParseState::kBad);
 }
 
 TEST(HttpParser, TakesAHeadAndABodyOfExactlyTheLimit) {
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input = "PUT / HTTP/1.1\r\nContent-Length: 100\r\nX: ";
-  input += std::string(HttpParser::kHeaderLimitBytes - input.size() - 4, 'x') + "\r\n\r\n";
+  input += std::string(Parser::kHeaderLimitBytes - input.size() - 4, 'x') + "\r\n\r\n";
   input += std::string(kBodyLimit, 'b');
   ASSERT_EQ(parser.advance(input), ParseState::kComplete) << parser.error();
   EXPECT_EQ(parser.take().body.size(), kBodyLimit);
 }
 
 TEST(HttpParser, BoundsChunkedBodiesAsWell) {
-  HttpParser one(kBodyLimit);
+  Parser one(kBodyLimit);
   std::string input = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n";
   EXPECT_EQ(one.advance(input), ParseState::kBad);
   // Many small chunks come to the same.
-  HttpParser many(kBodyLimit);
+  Parser many(kBodyLimit);
   input = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
   ParseState state = many.advance(input);
   for (int i = 0; i < 101 && state == ParseState::kNeedMore; ++i) {
@@ -102,7 +102,7 @@ TEST(HttpParser, BoundsChunkedBodiesAsWell) {
 }
 
 TEST(HttpParser, ClosesAfterHttp10UnlessAskedNotTo) {
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input = "GET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
   ASSERT_EQ(parser.advance(input), ParseState::kComplete);
   EXPECT_FALSE(parser.take().keep_alive);
@@ -112,7 +112,7 @@ TEST(HttpParser, ClosesAfterHttp10UnlessAskedNotTo) {
 
 TEST(HttpParser, TakesAnEmptyChunkedBodyByteByByte) {
   const std::string text = "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input;
   for (size_t i = 0; i < text.size(); ++i) {
     const ParseState state = feed(parser, input, text.substr(i, 1));
@@ -124,7 +124,7 @@ TEST(HttpParser, TakesAnEmptyChunkedBodyByteByByte) {
 TEST(HttpParser, TakesARequestByteByByteAfterAnother) {
   const std::string text =
       "PUT /vm HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
-  HttpParser parser(kBodyLimit);
+  Parser parser(kBodyLimit);
   std::string input;
   for (int round = 0; round < 3; ++round) {
     for (size_t i = 0; i < text.size(); ++i) {
@@ -146,28 +146,23 @@ TEST(HttpParser, RefusesGarbage) {
         "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
         "GET / HTTP/1.1\r\nbad header\r\n\r\n", "GET / HTTP/1.1\r\n folded: x\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello"}) {
-    HttpParser parser(kBodyLimit);
+    Parser parser(kBodyLimit);
     std::string input(text);
     EXPECT_EQ(parser.advance(input), ParseState::kBad) << text;
     EXPECT_FALSE(parser.error().empty());
   }
 }
 
-TEST(FormatResponse, SaysWhatTheReferenceSays) {
-  EXPECT_EQ(format_response(204, {}, ConnectionUse::kKeptAlive, ResponseBody::kSent),
-            "HTTP/1.1 204 No Content\r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n");
-  EXPECT_EQ(format_response(400, "{}", ConnectionUse::kClosed, ResponseBody::kSent),
-            "HTTP/1.1 400 Bad Request\r\nServer: Firecracker API\r\nConnection: close\r\n"
-            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
-  EXPECT_EQ(format_response(100, {}, ConnectionUse::kKeptAlive, ResponseBody::kSent),
-            "HTTP/1.1 100 Continue\r\n\r\n");
-}
-
-TEST(FormatResponse, TellsTheLengthOfABodyItOmits) {
-  const std::string head =
-      format_response(200, "{\"a\":1}", ConnectionUse::kKeptAlive, ResponseBody::kOmitted);
-  EXPECT_TRUE(head.ends_with("Content-Length: 7\r\n\r\n")) << head;
+TEST(HttpParser, TellsHeaderFieldsWithoutRegardToCase) {
+  Parser parser(kBodyLimit);
+  std::string input;
+  ASSERT_EQ(feed(parser, input, "GET / HTTP/1.1\r\nX-Token: one\r\nx-token: two\r\n\r\n"),
+            ParseState::kComplete);
+  EXPECT_EQ(parser.field("X-TOKEN"), "one");
+  EXPECT_FALSE(parser.field("Accept"));
+  (void)parser.take();
+  EXPECT_FALSE(parser.field("X-Token")) << "the next request is another one";
 }
 
 }  // namespace
-}  // namespace mote::api_server
+}  // namespace mote::http

@@ -1,15 +1,16 @@
 #pragma once
 // HTTP/1.1 requests out of a byte stream (RFC 9112), bounded in every direction; Boost.Beast does
-// the grammar. Pure: bytes in, requests out.
+// the grammar. Pure: bytes in, requests out. For the API's clients and for the guest's.
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
-namespace mote::api_server {
+namespace mote::http {
 
-struct HttpRequest {
+struct Request {
   std::string method;
   std::string target;
   std::string body;
@@ -25,17 +26,22 @@ enum class ParseState : uint8_t {
   kBad,           ///< error() says why; nothing after it can be trusted.
 };
 
-class HttpParser final {
+class Parser final {
  public:
   static constexpr uint32_t kHeaderLimitBytes = 8192;
 
-  explicit HttpParser(size_t body_limit_bytes);
-  ~HttpParser();
+  explicit Parser(size_t body_limit_bytes);
+  ~Parser();
+  Parser(Parser&& other) noexcept;
+  Parser& operator=(Parser&& other) noexcept;
 
   /// Looks at `input` and takes off its front what was used. Bytes of a following request stay.
   ParseState advance(std::string& input);
+  /// The value of a header field of the request that kComplete told of, valid until take(); names
+  /// are compared without case, and of equal ones the first counts. Nothing when it is absent.
+  [[nodiscard]] std::optional<std::string_view> field(std::string_view name) const;
   /// The finished request; the parser is then ready for the next.
-  [[nodiscard]] HttpRequest take();
+  [[nodiscard]] Request take();
   [[nodiscard]] const std::string& error() const { return error_; }
 
  private:
@@ -48,13 +54,4 @@ class HttpParser final {
   std::string error_;
 };
 
-/// What the server does with the connection after a response.
-enum class ConnectionUse : uint8_t { kKeptAlive, kClosed };
-/// An omitted body still has its length in the head, as the answer to HEAD must be.
-enum class ResponseBody : uint8_t { kSent, kOmitted };
-
-/// A response's head and body; 204 and 100 have no body at all.
-[[nodiscard]] std::string format_response(unsigned status, std::string_view body, ConnectionUse use,
-                                          ResponseBody body_use);
-
-}  // namespace mote::api_server
+}  // namespace mote::http
