@@ -1,6 +1,7 @@
 // Answers on virtio-net as the host `ip=` (a number): ARP requests, ICMP echo, and UDP to port 7
 // (echo) until a datagram to port 9 comes. Announces itself by one gratuitous ARP.
 
+#include "packet.h"
 #include "virtio.h"
 
 enum {
@@ -29,37 +30,12 @@ static uint8_t outgoing[BUFFER_SIZE];
 static uint8_t mac[6];
 static uint32_t address;
 
-static uint16_t get16(const uint8_t* at) {
-  return (uint16_t)(at[0] << 8 | at[1]);
-}
-static uint32_t get32(const uint8_t* at) {
-  return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
-static void put16(uint8_t* at, uint16_t value) {
-  at[0] = (uint8_t)(value >> 8);
-  at[1] = (uint8_t)value;
-}
-static void put32(uint8_t* at, uint32_t value) {
-  put16(at, (uint16_t)(value >> 16));
-  put16(at + 2, (uint16_t)value);
-}
-static void copy(uint8_t* to, const uint8_t* from, size_t size) {
-  for (size_t i = 0; i < size; ++i) to[i] = from[i];
-}
 static void swap(uint8_t* a, uint8_t* b, size_t size) {
   for (size_t i = 0; i < size; ++i) {
     const uint8_t kept = a[i];
     a[i] = b[i];
     b[i] = kept;
   }
-}
-
-static uint16_t checksum(const uint8_t* data, size_t size) {
-  uint32_t sum = 0;
-  for (size_t i = 0; i + 1 < size; i += 2) sum += get16(data + i);
-  if ((size & 1) != 0) sum += (uint32_t)data[size - 1] << 8;
-  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-  return (uint16_t)~sum;
 }
 
 static void offer_receive_buffer(uint16_t index) {
