@@ -43,9 +43,10 @@ inline constexpr std::array kVmFields = {"state"sv};
 inline constexpr std::array kSnapshotCreateFields = {"snapshot_path"sv, "mem_file_path"sv,
                                                      "snapshot_type"sv};
 inline constexpr std::array kSnapshotLoadFields = {
-    "snapshot_path"sv, "mem_backend"sv,       "mem_file_path"sv,
-    "resume_vm"sv,     "track_dirty_pages"sv, "clock_realtime"sv,
-    "huge_pages"sv,    "network_overrides"sv, "drive_overrides"sv};
+    "snapshot_path"sv,     "mem_backend"sv,     "mem_file_path"sv, "resume_vm"sv,
+    "track_dirty_pages"sv, "clock_realtime"sv,  "huge_pages"sv,    "network_overrides"sv,
+    "drive_overrides"sv,   "working_set_path"sv};
+inline constexpr std::array kWorkingSetFields = {"working_set_path"sv};
 
 inline constexpr std::array kMmdsConfigFields = {"version"sv, "network_interfaces"sv,
                                                  "ipv4_address"sv, "imds_compat"sv};
@@ -68,6 +69,7 @@ base::Result<monitor::Action> decode_vm_state(const boost::json::value& body);
 /// In snapshot_codec.cc.
 base::Result<monitor::SnapshotCreateConfig> decode_snapshot_create(const boost::json::value& body);
 base::Result<monitor::SnapshotLoadConfig> decode_snapshot_load(const boost::json::value& body);
+base::Result<monitor::WorkingSetConfig> decode_working_set(const boost::json::value& body);
 /// In mmds_codec.cc.
 base::Result<mmds::Config> decode_mmds_config(const boost::json::value& body);
 base::Result<boost::json::object> decode_metadata(const boost::json::value& body);

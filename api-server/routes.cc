@@ -112,6 +112,8 @@ constexpr std::array kRoutes = {
           body_only<monitor::CreateSnapshot, decode_snapshot_create>},
     Route{{"PUT", "/snapshot/load", kSnapshotLoadFields},
           body_only<monitor::LoadSnapshot, decode_snapshot_load>},
+    Route{{"PUT", "/snapshot/working-set", kWorkingSetFields},
+          body_only<monitor::RecordWorkingSet, decode_working_set>},
 };
 
 constexpr auto kRouteInfos = [] {

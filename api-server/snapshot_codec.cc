@@ -92,6 +92,11 @@ base::Result<monitor::SnapshotCreateConfig> decode_snapshot_create(const json::v
   return reader.finish(std::move(config));
 }
 
+base::Result<monitor::WorkingSetConfig> decode_working_set(const json::value& body) {
+  ObjectReader reader(body, kWorkingSetFields, "");
+  return reader.finish(monitor::WorkingSetConfig{reader.required_text("working_set_path")});
+}
+
 base::Result<SnapshotLoadConfig> decode_snapshot_load(const json::value& body) {
   ObjectReader reader(body, kSnapshotLoadFields, "");
   SnapshotLoadConfig config;
@@ -101,6 +106,7 @@ base::Result<SnapshotLoadConfig> decode_snapshot_load(const json::value& body) {
   config.track_dirty_pages = reader.flag("track_dirty_pages").value_or(false);
   config.clock_realtime = reader.flag("clock_realtime").value_or(false);
   config.huge_pages = reader.word("huge_pages", kHugePagesWords);
+  config.working_set_path = reader.text("working_set_path");
   read_overrides(reader, "network_overrides", config.network_overrides, decode_network_override);
   read_overrides(reader, "drive_overrides", config.drive_overrides, decode_drive_override);
   return reader.finish(std::move(config));

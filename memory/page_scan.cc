@@ -19,6 +19,9 @@ constexpr uint64_t kFileOrShared = uint64_t{1} << 61;
 bool is_own(uint64_t entry) {
   return (entry & kSwapped) != 0 || (entry & (kPresent | kFileOrShared)) == kPresent;
 }
+bool is_of_file(uint64_t entry) {
+  return (entry & (kPresent | kFileOrShared)) == (kPresent | kFileOrShared);
+}
 
 void add_page(std::vector<GuestMemory::Range>& ranges, uint64_t offset) {
   if (!ranges.empty() && ranges.back().offset + ranges.back().size_bytes == offset) {
@@ -30,7 +33,7 @@ void add_page(std::vector<GuestMemory::Range>& ranges, uint64_t offset) {
 
 /// False when the file cannot be read.
 bool scan_region(int fd, std::span<const std::byte> region, uint64_t start,
-                 std::vector<GuestMemory::Range>& ranges) {
+                 TouchedRanges& touched) {
   std::array<uint64_t, 4096> entries{};
   const uint64_t first_page = reinterpret_cast<uint64_t>(region.data()) / layout::kPageSize;
   const uint64_t pages = region.size() / layout::kPageSize;
@@ -41,7 +44,9 @@ bool scan_region(int fd, std::span<const std::byte> region, uint64_t start,
     if (got <= 0) return false;
     const auto count = static_cast<uint64_t>(got) / sizeof(uint64_t);
     for (uint64_t i = 0; i < count; ++i) {
-      if (is_own(entries[i])) add_page(ranges, start + (page + i) * layout::kPageSize);
+      const uint64_t offset = start + (page + i) * layout::kPageSize;
+      if (is_own(entries[i])) add_page(touched.written, offset);
+      if (is_of_file(entries[i])) add_page(touched.read, offset);
     }
     page += count;
   }
@@ -50,16 +55,22 @@ bool scan_region(int fd, std::span<const std::byte> region, uint64_t start,
 
 }  // namespace
 
-std::optional<std::vector<GuestMemory::Range>> written_ranges(const GuestMemory& memory) {
+std::optional<TouchedRanges> touched_ranges(const GuestMemory& memory) {
   const base::UniqueFd fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return std::nullopt;
-  std::vector<GuestMemory::Range> ranges;
+  TouchedRanges touched;
   uint64_t start = 0;
   for (const auto& region : memory.regions()) {
-    if (!scan_region(fd.get(), region.mapping.span(), start, ranges)) return std::nullopt;
+    if (!scan_region(fd.get(), region.mapping.span(), start, touched)) return std::nullopt;
     start += region.size_bytes();
   }
-  return ranges;
+  return touched;
+}
+
+std::optional<std::vector<GuestMemory::Range>> written_ranges(const GuestMemory& memory) {
+  auto touched = touched_ranges(memory);
+  if (!touched) return std::nullopt;
+  return std::move(touched->written);
 }
 
 std::vector<GuestMemory::Range> merge_ranges(std::vector<GuestMemory::Range> a,

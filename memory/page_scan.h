@@ -15,6 +15,14 @@ namespace mote::memory {
 [[nodiscard]] std::optional<std::vector<GuestMemory::Range>> written_ranges(
     const GuestMemory& memory);
 
+struct TouchedRanges {
+  std::vector<GuestMemory::Range> written;  ///< As written_ranges() has them.
+  std::vector<GuestMemory::Range> read;     ///< Mapped from the file that backs them.
+};
+/// The pages that this process has mapped. The guest may run: what it touches meanwhile may or may
+/// not be there.
+[[nodiscard]] std::optional<TouchedRanges> touched_ranges(const GuestMemory& memory);
+
 /// The union of two lists of page ranges: sorted, without overlap.
 [[nodiscard]] std::vector<GuestMemory::Range> merge_ranges(std::vector<GuestMemory::Range> a,
                                                            std::span<const GuestMemory::Range> b);

@@ -67,6 +67,9 @@ struct PutMmds {
 struct PatchMmds {
   boost::json::object patch;
 };
+struct RecordWorkingSet {
+  WorkingSetConfig config;
+};
 struct PutMmdsConfig {
   mmds::Config config;
 };
@@ -76,7 +79,7 @@ using Action =
                  PatchMachineConfig, PutCpuConfig, PutBootSource, PutDrive, PatchDrive,
                  PutNetworkInterface, PatchNetworkInterface, PutLogger, PutMetrics, PutSerial,
                  InstanceStart, FlushMetrics, SendCtrlAltDel, PauseVm, ResumeVm, CreateSnapshot,
-                 LoadSnapshot, GetMmds, PutMmds, PatchMmds, PutMmdsConfig>;
+                 LoadSnapshot, GetMmds, PutMmds, PatchMmds, PutMmdsConfig, RecordWorkingSet>;
 
 enum class VmState : uint8_t { kNotStarted, kRunning, kPaused };
 

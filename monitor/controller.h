@@ -117,6 +117,7 @@ class Controller final : public ActionSink, public VmEvents {
   Reply handle(const CreateSnapshot&);
   Reply handle(const LoadSnapshot& action);
 
+  Reply handle(const RecordWorkingSet& action);
   // controller_mmds.cc
   Reply handle(const GetMmds&);
   Reply handle(const PutMmds& action);
@@ -162,7 +163,8 @@ class Controller final : public ActionSink, public VmEvents {
   uint64_t load_us_ = 0;
   bool resume_due_ = false;  ///< resume_soon() was called, and no pause came since.
   bool loaded_ = false;      ///< This VM came from a snapshot.
-  bool had_base_ = false;    ///< There is a snapshot that a diff can be made after.
+  std::optional<snapshot::SnapshotId> mapped_snapshot_;  ///< Whose memory file is mapped.
+  bool had_base_ = false;  ///< There is a snapshot that a diff can be made after.
 
   MetricsFile metrics_;
   io::Timer metrics_timer_;

@@ -43,6 +43,7 @@ constexpr std::array<RequestName, std::variant_size_v<Action>> kRequestNames = {
     {"put_api_requests", "mmds"},
     {"patch_api_requests", "mmds"},
     {"put_api_requests", "mmds_config"},
+    {"put_api_requests", "working_set"},
 }};
 
 void add_boot(const BootPhases& phases, MetricsLine& line) {

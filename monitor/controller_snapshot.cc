@@ -10,6 +10,7 @@
 #include "monitor/controller.h"
 #include "monitor/snapshot/files.h"
 #include "monitor/snapshot/uffd.h"
+#include "monitor/snapshot/working_set.h"
 #include "monitor/vm_builder.h"
 
 namespace mote::monitor {
@@ -156,6 +157,7 @@ Reply Controller::handle(const LoadSnapshot& action) {
     network_interfaces_.clear();
     boot_source_.reset();
     mmds_config_.reset();
+    mapped_snapshot_.reset();
     page_faults_.reset();
     return std::unexpected(std::move(loaded).error());
   }
@@ -172,6 +174,20 @@ Reply Controller::handle(const LoadSnapshot& action) {
   load_us_ = base::monotonic_us() - start_us;
   LOG_INFO("snapshot loaded in {} us: {} vCPU(s), {} MiB", load_us_, machine_.vcpu_count,
            machine_.mem_size_mib);
+  return NoContent{};
+}
+
+Reply Controller::handle(const RecordWorkingSet& action) {
+  MOTE_TRY_VOID(require_started());
+  if (!mapped_snapshot_) {
+    return base::fail(base::ErrorCode::kWrongState,
+                      "working_set_path: only a VM whose memory is mapped from a snapshot's file "
+                      "has a working set");
+  }
+  auto set = snapshot::record_working_set(vm_->memory(), *mapped_snapshot_);
+  if (!set) return base::with_context(std::move(set).error(), "working_set_path");
+  auto written = snapshot::write_working_set(*set, action.config.working_set_path);
+  if (!written) return base::with_context(std::move(written).error(), "working_set_path");
   return NoContent{};
 }
 
@@ -215,6 +231,10 @@ base::Result<memory::GuestMemory> Controller::memory_of_snapshot(const snapshot:
                                                                  const SnapshotLoadConfig& config) {
   const uint64_t bytes = snapshot.machine.mem_size_mib * memory::layout::kMib;
   if (config.backend == MemoryBackend::kUffd) {
+    if (config.working_set_path) {
+      return base::fail(base::ErrorCode::kInvalidArgument,
+                        "working_set_path: a page-fault handler provides the memory");
+    }
     MOTE_TRY(auto memory, memory::GuestMemory::create(bytes, memory::HugePages::kNone));
     auto faults = snapshot::hand_over_faults(memory, config.memory_path);
     if (!faults) return base::with_context(std::move(faults).error(), "mem_backend");
@@ -225,6 +245,13 @@ base::Result<memory::GuestMemory> Controller::memory_of_snapshot(const snapshot:
   if (!file) return base::with_context(std::move(file).error(), "mem_backend");
   auto memory = memory::GuestMemory::create_from_file(bytes, machine_.huge_pages, file->get());
   if (!memory) return base::with_context(std::move(memory).error(), "mem_backend");
+  if (machine_.huge_pages == memory::HugePages::k2M) return memory;  // All of it is there.
+  mapped_snapshot_ = snapshot.id;
+  if (config.working_set_path) {
+    const auto set = snapshot::read_working_set(*config.working_set_path, snapshot);
+    if (!set) return base::with_context(set.error(), "working_set_path");
+    LOG_INFO("working set: {} KiB mapped in advance", snapshot::prefetch(*memory, *set) / 1024);
+  }
   return memory;
 }
 

@@ -138,8 +138,14 @@ struct SnapshotLoadConfig {
   bool track_dirty_pages = false;
   bool clock_realtime = false;  ///< The guest's clock goes on as if it had run meanwhile.
   std::optional<memory::HugePages> huge_pages;
+  std::optional<std::string> working_set_path;  ///< Pages to map in advance; with kFile.
   std::vector<NetworkOverride> network_overrides;
   std::vector<DriveOverride> drive_overrides;
+};
+
+/// PUT /snapshot/working-set
+struct WorkingSetConfig {
+  std::string working_set_path;
 };
 
 struct VmConfig {

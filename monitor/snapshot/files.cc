@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "memory/layout.h"
+#include "monitor/snapshot/aside_file.h"
 
 namespace mote::monitor::snapshot {
 namespace {
@@ -20,7 +21,7 @@ using memory::GuestMemory;
 using memory::layout::kPageSize;
 
 constexpr uint64_t kStateLimitBytes = 64 * memory::layout::kMib;
-constexpr size_t kWriteBytes = memory::layout::kMib;
+constexpr size_t kCopyBytes = memory::layout::kMib;
 
 /// Stands alone in the page behind guest memory.
 struct Footer {
@@ -47,62 +48,6 @@ std::array<std::byte, kPageSize> footer_page(uint64_t memory_bytes, const Snapsh
   std::memcpy(page.data(), &footer, sizeof(footer));
   return page;
 }
-
-base::Result<> write_at(int fd, std::span<const std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const size_t size = std::min(bytes.size(), kWriteBytes);
-    const ssize_t written = ::pwrite(fd, bytes.data(), size, static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return base::fail_errno(errno, "cannot write");
-    bytes = bytes.subspan(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
-  }
-  return {};
-}
-
-/// A file beside its destination, which it replaces at commit(); gone when that is never called.
-class AsideFile final {
- public:
-  static base::Result<AsideFile> create(const std::string& path) {
-    struct stat status {};
-    if (::lstat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-      return base::fail(base::ErrorCode::kInvalidArgument, path + " is there and no regular file");
-    }
-    std::string aside = path + ".XXXXXX";
-    base::UniqueFd fd(::mkostemp(aside.data(), O_CLOEXEC));
-    if (!fd.valid()) return base::fail_errno(errno, "cannot create a file beside " + path);
-    return AsideFile(path, std::move(aside), std::move(fd));
-  }
-  AsideFile(AsideFile&& other) noexcept
-      : path_(std::move(other.path_)),
-        aside_(std::exchange(other.aside_, {})),
-        fd_(std::move(other.fd_)) {}
-  AsideFile& operator=(AsideFile&&) = delete;
-  ~AsideFile() {
-    if (!aside_.empty()) ::unlink(aside_.c_str());
-  }
-
-  [[nodiscard]] int fd() const { return fd_.get(); }
-  base::Result<> sync() const {
-    if (::fdatasync(fd_.get()) != 0) return base::fail_errno(errno, "cannot write " + path_);
-    return {};
-  }
-  base::Result<> commit() {
-    if (::rename(aside_.c_str(), path_.c_str()) != 0) {
-      return base::fail_errno(errno, "cannot put " + path_ + " into place");
-    }
-    aside_.clear();
-    return {};
-  }
-
- private:
-  AsideFile(std::string path, std::string aside, base::UniqueFd fd)
-      : path_(std::move(path)), aside_(std::move(aside)), fd_(std::move(fd)) {}
-
-  std::string path_;
-  std::string aside_;
-  base::UniqueFd fd_;
-};
 
 bool is_zero(const std::byte* page) {
   static constexpr std::array<std::byte, kPageSize> kZero{};
@@ -223,7 +168,7 @@ base::Result<> write_snapshot(const GuestMemory& memory, const Snapshot& snapsho
   return state_file->commit();
 }
 
-base::Result<Snapshot> read_snapshot(const std::string& path) {
+base::Result<std::vector<std::byte>> read_whole_file(const std::string& path) {
   MOTE_TRY(const auto fd, open_regular(path, O_RDONLY));
   const uint64_t size = size_of(fd.get());
   if (size > kStateLimitBytes) {
@@ -234,6 +179,11 @@ base::Result<Snapshot> read_snapshot(const std::string& path) {
   if (got != static_cast<ssize_t>(size)) {
     return base::fail_errno(got < 0 ? errno : EIO, "cannot read " + path);
   }
+  return file;
+}
+
+base::Result<Snapshot> read_snapshot(const std::string& path) {
+  MOTE_TRY(const auto file, read_whole_file(path));
   auto snapshot = decode_snapshot(file);
   if (!snapshot) return base::with_context(std::move(snapshot).error(), path);
   return snapshot;
@@ -268,7 +218,7 @@ base::Result<> merge_diff(const std::string& base_memory, const Paths& diff) {
   // From here on the file is nobody's, until all is there.
   const std::array<std::byte, kPageSize> nobody{};
   MOTE_TRY_VOID(write_at(target.get(), nobody, size));
-  std::vector<std::byte> buffer(kWriteBytes);
+  std::vector<std::byte> buffer(kCopyBytes);
   for (const auto& range : snapshot.ranges) {
     if (range.offset > size || range.size_bytes > size - range.offset) {
       return base::fail(base::ErrorCode::kInvalidArgument,

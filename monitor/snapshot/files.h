@@ -26,6 +26,8 @@ base::Result<> write_snapshot(const memory::GuestMemory& memory, const Snapshot&
                               std::span<const memory::GuestMemory::Range> pages,
                               const Paths& paths);
 
+/// A state file or a working set, as it is; nothing larger than one can be.
+base::Result<std::vector<std::byte>> read_whole_file(const std::string& path);
 /// Reads and checks a state file.
 base::Result<Snapshot> read_snapshot(const std::string& path);
 

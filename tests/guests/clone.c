@@ -1,6 +1,7 @@
 // What snapshots are tried with: fills `touch=` MiB of its memory with a pattern, says "ready", and
-// from then on checks one page after another and writes "!" about every `interval=` microseconds.
-// With `disk=1` it also reads a sector each time. Ends after `beats=` of them, if given.
+// from then on checks `work=` pages after others (1 if absent), writes into every second of them,
+// and says "!", about every `interval=` microseconds. With `disk=1` it also reads a sector each
+// time. Ends after `beats=` of them, if given.
 
 #include "virtio.h"
 
@@ -18,6 +19,13 @@ static uint8_t data[SECTOR] __attribute__((aligned(512)));
 
 static uint64_t* page_at(uint64_t page) {
   return (uint64_t*)(FIRST_MIB * 1024 * 1024 + page * PAGE);
+}
+
+/// Checks a page, and leaves a trace beside the pattern in pages of an even number.
+static void visit(uint64_t page, uint64_t beat) {
+  uint64_t* const words = page_at(page);
+  require(words[page % 512] == page * 0x9e3779b97f4a7c15ull, "page %d is not as it was", page);
+  if (page % 2 == 0) words[(page + 1) % 512] = beat;
 }
 
 static void start_disk(void) {
@@ -47,6 +55,7 @@ static void read_sector(uint64_t sector) {
 int main(void) {
   const uint64_t pages = number_argument("touch", 1) * 256;
   const uint64_t interval = number_argument("interval", 100) * TICKS_PER_US;
+  const uint64_t work = number_argument("work", 1);
   const uint64_t beats = number_argument("beats", 0);
   const bool disk = number_argument("disk", 0) != 0;
   require(ram_end() >= FIRST_MIB * 1024 * 1024 + pages * PAGE, "touch= is larger than memory");
@@ -54,9 +63,7 @@ int main(void) {
   if (disk) start_disk();
   print("ready\n");
   for (uint64_t beat = 0; beats == 0 || beat < beats; ++beat) {
-    const uint64_t page = beat % pages;
-    require(page_at(page)[page % 512] == page * 0x9e3779b97f4a7c15ull, "page %d is not as it was",
-            page);
+    for (uint64_t i = 0; i < work; ++i) visit((beat * work + i) % pages, beat);
     if (disk) read_sector(beat % 8);
     print("!\n");
     for (const uint64_t end = time_stamp() + interval; time_stamp() < end;) relax();

@@ -231,6 +231,77 @@ TEST_F(SnapshotTest, FlipsInTheMemoryFilesLastPageAreNoticedOrHarmless) {
   }
 }
 
+/// Where two memory files differ, their last pages aside.
+std::vector<size_t> differences(const std::string& a, const std::string& b) {
+  std::vector<size_t> at;
+  for (size_t i = 0; i < kMemoryBytes; ++i) {
+    if (a[i] != b[i]) at.push_back(i);
+  }
+  return at;
+}
+
+TEST_F(SnapshotTest, AWorkingSetChangesWhenPagesAreMappedAndNothingElse) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=8 work=512"));
+  start_empty();
+  const std::string resume = R"(,"resume_vm":true)";
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", resume)), 204));
+  ASSERT_TRUE(mote_->wait_for_console("!\n!\n!\n!\n!\n")) << mote_->log();
+  const std::string set = folder_.path("pages");
+  ASSERT_TRUE(is_status(
+      mote_->request("PUT", "/snapshot/working-set", R"({"working_set_path":")" + set + "\"}"),
+      204));
+  mote_.reset();
+
+  const std::string with_set = R"(,"working_set_path":")" + set + "\"";
+  const auto saved_again = [&](const std::string& name, const std::string& more) {
+    start_empty();
+    ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", more)), 204));
+    ASSERT_NO_FATAL_FAILURE(create(name));
+  };
+  ASSERT_NO_FATAL_FAILURE(saved_again("without", ""));
+  ASSERT_NO_FATAL_FAILURE(saved_again("with", with_set));
+  EXPECT_TRUE(mote_->wait_for_log("KiB mapped in advance"));
+  EXPECT_EQ(mote_->log().find("working set: 0 KiB"), std::string::npos) << mote_->log();
+  // Each load gives the guest another generation id, of 16 bytes; all else is the same.
+  const std::string without = read_file(folder_.path("without.memory"));
+  for (const auto& changed : {differences(without, read_file(folder_.path("with.memory"))),
+                              differences(without, read_file(folder_.path("base.memory")))}) {
+    ASSERT_FALSE(changed.empty());
+    EXPECT_LT(changed.back() - changed.front(), 16U);
+  }
+
+  mote_.reset();
+  start_empty();
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", with_set + resume)), 204));
+  ASSERT_TRUE(mote_->wait_for_console("!\n!\n!\n!\n!\n")) << mote_->log();
+  EXPECT_EQ(mote_->console().find("FAILED"), std::string::npos) << mote_->console();
+}
+
+TEST_F(SnapshotTest, AWorkingSetThatDoesNotFitIsRefused) {
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=1", "other"));
+  ASSERT_NO_FATAL_FAILURE(save_template("touch=1"));
+  const std::string record = R"({"working_set_path":")" + folder_.path("pages") + "\"}";
+  ASSERT_NO_FATAL_FAILURE(run_template("touch=1"));
+  const Response booted = mote_->request("PUT", "/snapshot/working-set", record);
+  EXPECT_TRUE(is_status(booted, 400)) << "it has no snapshot to be a part of";
+  start_empty();
+  EXPECT_TRUE(is_status(mote_->request("PUT", "/snapshot/working-set", record), 400));
+  ASSERT_TRUE(is_status(load(load_body("other.state", "other.memory")), 204));
+  ASSERT_TRUE(is_status(mote_->request("PUT", "/snapshot/working-set", record), 204));
+  mote_.reset();
+
+  start_empty();
+  folder_.write("text", "hello");
+  for (const char* const file : {"pages", "text", "absent", "base.state"}) {
+    const Response response = load(load_body(
+        "base.state", "base.memory", R"(,"working_set_path":")" + folder_.path(file) + "\""));
+    EXPECT_TRUE(is_status(response, 400)) << file;
+    EXPECT_NE(response.body.find("working_set_path: "), std::string::npos) << response.body;
+  }
+  ASSERT_TRUE(is_status(load(load_body("base.state", "base.memory", R"(,"resume_vm":true)")), 204));
+  EXPECT_TRUE(mote_->wait_for_console("!\n!\n")) << mote_->log();
+}
+
 TEST_F(SnapshotTest, OnlyAPausedVmIsSavedAndOnlyAnEmptyOneLoads) {
   ASSERT_NO_FATAL_FAILURE(run_template("touch=1"));
   const Response running = mote_->request("PUT", "/snapshot/create", create_body("base"));
