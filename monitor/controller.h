@@ -22,6 +22,7 @@
 #include "monitor/exit_code.h"
 #include "monitor/host_probe.h"
 #include "monitor/metrics.h"
+#include "monitor/snapshot/files.h"
 #include "monitor/vm.h"
 
 namespace mote::monitor {
@@ -91,7 +92,7 @@ class Controller final : public ActionSink, public VmEvents {
   void create_snapshot(const SnapshotCreateConfig& config, ReplyCallback reply);
   base::Result<PreparedSnapshot> prepare_snapshot(const SnapshotCreateConfig& config);
   base::Result<> load_snapshot(const SnapshotLoadConfig& config);
-  base::Result<memory::GuestMemory> memory_of_snapshot(const snapshot::Snapshot& snapshot,
+  base::Result<memory::GuestMemory> memory_of_snapshot(const snapshot::OpenedSnapshot& opened,
                                                        const SnapshotLoadConfig& config);
 
   Reply handle(const GetInstanceInfo&);

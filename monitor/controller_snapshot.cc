@@ -67,6 +67,16 @@ base::Result<> apply_overrides(snapshot::Snapshot& snapshot, const SnapshotLoadC
       [](auto& drive, const DriveOverride& given) { drive.path_on_host = given.path_on_host; });
 }
 
+/// A page-fault handler has the memory file itself.
+base::Result<snapshot::OpenedSnapshot> open_files(const SnapshotLoadConfig& config) {
+  if (config.backend == MemoryBackend::kFile) {
+    return snapshot::open_snapshot({config.snapshot_path, config.memory_path});
+  }
+  auto state = snapshot::read_snapshot(config.snapshot_path);
+  if (!state) return base::with_context(std::move(state).error(), "snapshot_path");
+  return snapshot::OpenedSnapshot{std::move(*state), {}};
+}
+
 }  // namespace
 
 void Controller::create_snapshot(const SnapshotCreateConfig& config, ReplyCallback reply) {
@@ -126,7 +136,8 @@ base::Result<Controller::PreparedSnapshot> Controller::prepare_snapshot(
     MOTE_TRY(dirty, vm_->take_dirty_ranges());
   }
   if (!config.diff) {
-    prepared.pages = pages_in_use(memory);
+    // A page that a fault handler has not provided yet is not zero: it is asked for now.
+    prepared.pages = page_faults_.valid() ? all_of(memory) : pages_in_use(memory);
     return prepared;
   }
   snapshot.type = snapshot::SnapshotType::kDiff;
@@ -192,15 +203,14 @@ Reply Controller::handle(const RecordWorkingSet& action) {
 }
 
 base::Result<> Controller::load_snapshot(const SnapshotLoadConfig& config) {
-  auto read = snapshot::read_snapshot(config.snapshot_path);
-  if (!read) return base::with_context(std::move(read).error(), "snapshot_path");
-  snapshot::Snapshot& snapshot = *read;
+  MOTE_TRY(auto opened, open_files(config));
+  snapshot::Snapshot& snapshot = opened.snapshot;
   MOTE_TRY_VOID(apply_overrides(snapshot, config));
   machine_ = snapshot.machine;
   machine_.track_dirty_pages = config.track_dirty_pages;
   machine_.huge_pages = config.huge_pages.value_or(machine_.huge_pages);
   boot_source_ = snapshot.boot_source;
-  MOTE_TRY(auto memory, memory_of_snapshot(snapshot, config));
+  MOTE_TRY(auto memory, memory_of_snapshot(opened, config));
 
   const uint16_t queues = wanted_queues();
   for (const auto& drive : snapshot.drives) {
@@ -227,8 +237,9 @@ base::Result<> Controller::load_snapshot(const SnapshotLoadConfig& config) {
   return vm_->start(Vcpu::Begin::kPaused);
 }
 
-base::Result<memory::GuestMemory> Controller::memory_of_snapshot(const snapshot::Snapshot& snapshot,
-                                                                 const SnapshotLoadConfig& config) {
+base::Result<memory::GuestMemory> Controller::memory_of_snapshot(
+    const snapshot::OpenedSnapshot& opened, const SnapshotLoadConfig& config) {
+  const snapshot::Snapshot& snapshot = opened.snapshot;
   const uint64_t bytes = snapshot.machine.mem_size_mib * memory::layout::kMib;
   if (config.backend == MemoryBackend::kUffd) {
     if (config.working_set_path) {
@@ -241,9 +252,8 @@ base::Result<memory::GuestMemory> Controller::memory_of_snapshot(const snapshot:
     page_faults_ = std::move(*faults);
     return memory;
   }
-  auto file = snapshot::open_memory_file(config.memory_path, snapshot);
-  if (!file) return base::with_context(std::move(file).error(), "mem_backend");
-  auto memory = memory::GuestMemory::create_from_file(bytes, machine_.huge_pages, file->get());
+  auto memory =
+      memory::GuestMemory::create_from_file(bytes, machine_.huge_pages, opened.memory.get());
   if (!memory) return base::with_context(std::move(memory).error(), "mem_backend");
   if (machine_.huge_pages == memory::HugePages::k2M) return memory;  // All of it is there.
   mapped_snapshot_ = snapshot.id;

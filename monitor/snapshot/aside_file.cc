@@ -56,4 +56,12 @@ base::Result<> AsideFile::commit() {
   return {};
 }
 
+base::Result<> AsideFile::commit_as(const std::string& path) {
+  if (::rename(aside_.c_str(), path.c_str()) != 0) {
+    return base::fail_errno(errno, "cannot put " + path + " into place");
+  }
+  aside_ = path;
+  return {};
+}
+
 }  // namespace mote::monitor::snapshot

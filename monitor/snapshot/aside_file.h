@@ -33,6 +33,8 @@ class AsideFile final {
   base::Result<> sync() const;
   /// Puts it into place.
   base::Result<> commit();
+  /// The same in two steps: first under another name, where it stays when nothing follows.
+  base::Result<> commit_as(const std::string& path);
 
  private:
   AsideFile(std::string path, std::string aside, base::UniqueFd fd)

@@ -20,6 +20,8 @@ namespace {
 using memory::GuestMemory;
 using memory::layout::kPageSize;
 
+/// Behind a state file's name, when its memory file is about to be renamed.
+constexpr const char* kNext = ".next";
 constexpr uint64_t kStateLimitBytes = 64 * memory::layout::kMib;
 constexpr size_t kCopyBytes = memory::layout::kMib;
 
@@ -163,7 +165,7 @@ base::Result<> write_snapshot(const GuestMemory& memory, const Snapshot& snapsho
   if (written) written = state_file->sync();
   if (!written) return base::with_context(written.error(), "snapshot_path");
 
-  // Until the second rename an older state file may stand beside the new memory: their ids differ.
+  MOTE_TRY_VOID(state_file->commit_as(paths.state + kNext));
   MOTE_TRY_VOID(memory_file->commit());
   return state_file->commit();
 }
@@ -189,6 +191,20 @@ base::Result<Snapshot> read_snapshot(const std::string& path) {
   return snapshot;
 }
 
+base::Result<OpenedSnapshot> open_snapshot(const Paths& paths, SnapshotType type) {
+  const auto open = [&](const std::string& state) -> base::Result<OpenedSnapshot> {
+    auto snapshot = read_snapshot(state);
+    if (!snapshot) return base::with_context(std::move(snapshot).error(), "snapshot_path");
+    auto memory = open_memory_file(paths.memory, *snapshot, type);
+    if (!memory) return base::with_context(std::move(memory).error(), "mem_backend");
+    return OpenedSnapshot{std::move(*snapshot), std::move(*memory)};
+  };
+  auto opened = open(paths.state);
+  if (opened) return opened;
+  auto next = open(paths.state + kNext);
+  return next ? std::move(next) : std::move(opened);
+}
+
 base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Snapshot& snapshot,
                                               SnapshotType type) {
   MOTE_TRY(auto fd, open_regular(path, O_RDONLY));
@@ -207,11 +223,12 @@ base::Result<base::UniqueFd> open_memory_file(const std::string& path, const Sna
 }
 
 base::Result<> merge_diff(const std::string& base_memory, const Paths& diff) {
-  MOTE_TRY(const auto snapshot, read_snapshot(diff.state));
+  MOTE_TRY(const auto opened, open_snapshot(diff, SnapshotType::kDiff));
+  const Snapshot& snapshot = opened.snapshot;
+  const base::UniqueFd& source = opened.memory;
   if (snapshot.type != SnapshotType::kDiff) {
     return base::fail(base::ErrorCode::kInvalidArgument, diff.state + " is no diff");
   }
-  MOTE_TRY(const auto source, open_memory_file(diff.memory, snapshot, SnapshotType::kDiff));
   MOTE_TRY(const auto target, open_regular(base_memory, O_RDWR));
   const uint64_t size = snapshot.machine.mem_size_mib * memory::layout::kMib;
   MOTE_TRY_VOID(read_footer(target.get(), base_memory, size));

@@ -1,8 +1,9 @@
 #pragma once
 // The two files of a snapshot. The memory file is guest memory as it is, region after region, with
 // holes where it is zero, and one page behind it that says which snapshot it belongs to. Both are
-// written aside, synced and renamed, the state file last: a crash or a full disk in the middle
-// leaves nothing that looks whole. Any thread.
+// written aside, synced and renamed: the state file to NAME.next, then the memory file into place,
+// then NAME.next. Whenever that is cut short, the old pair or the new one can be opened, and
+// nothing that is half of each. Any thread.
 
 #include <span>
 #include <string>
@@ -30,6 +31,15 @@ base::Result<> write_snapshot(const memory::GuestMemory& memory, const Snapshot&
 base::Result<std::vector<std::byte>> read_whole_file(const std::string& path);
 /// Reads and checks a state file.
 base::Result<Snapshot> read_snapshot(const std::string& path);
+
+struct OpenedSnapshot {
+  Snapshot snapshot;
+  base::UniqueFd memory;
+};
+/// A state file and the memory file that belongs to it; where a crash left the two apart, the state
+/// file that waits to be renamed. Errors name the field at fault.
+base::Result<OpenedSnapshot> open_snapshot(const Paths& paths,
+                                           SnapshotType type = SnapshotType::kFull);
 
 /// Opens a memory file that belongs to `snapshot`, with all of memory (kFull, also what
 /// merge_diff() made) or a diff's pages: size, id and checksum of its last page.
