@@ -1,5 +1,6 @@
 #include "api-server/server.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -80,7 +81,7 @@ Server::~Server() {
 
 void Server::remove_socket_file() const {
   // Somebody may have put another file there since.
-  if (socket_file_ && identify(path_) == socket_file_) ::unlink(path_.c_str());
+  if (socket_file_ && identify(path_) == socket_file_) ::unlinkat(AT_FDCWD, path_.c_str(), 0);
 }
 
 void Server::accept_next() {

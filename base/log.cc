@@ -43,6 +43,7 @@ struct State {
   std::shared_ptr<spdlog::logger> logger;  // Guarded by mutex; copied out to log.
   std::string module;
   std::atomic<Level> level{Level::kInfo};
+  std::atomic<int> fd{STDERR_FILENO};
   std::atomic<uint64_t> lost{0};
   std::atomic<uint64_t> problems{0};
 };
@@ -137,6 +138,7 @@ Result<> configure(const Options& options) {
   State& global = state();
   auto logger = make_logger(options, fd, global.lost);
   const std::scoped_lock lock(global.mutex);
+  global.fd.store(fd, std::memory_order_relaxed);
   global.logger = std::move(logger);
   global.module = options.module;
   global.level.store(options.level, std::memory_order_relaxed);
@@ -152,6 +154,12 @@ uint64_t lost_lines() {
 }
 uint64_t problem_lines() {
   return state().problems.load(std::memory_order_relaxed);
+}
+
+void write_in_signal(std::string_view line) {
+  if (::write(state().fd.load(std::memory_order_relaxed), line.data(), line.size()) < 0) {
+    return;  // Nobody is left to be told.
+  }
 }
 
 void write(Level level, const char* file, int line, std::string_view text) {

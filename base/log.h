@@ -42,6 +42,9 @@ Result<> configure(const Options& options);
 /// Lines of level Error or Warning since start: the monitor's `logger` metrics.
 [[nodiscard]] uint64_t problem_lines();
 
+/// For a signal handler that ends the process: one write(2) of these bytes to where the log goes.
+void write_in_signal(std::string_view line);
+
 void write(Level level, const char* file, int line, std::string_view text);
 
 template <typename... Args>

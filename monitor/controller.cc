@@ -404,7 +404,7 @@ Reply Controller::handle(const InstanceStart&) {
   MOTE_TRY(vm_, VmBuilder::build(std::move(inputs), loop_, *this));
   show_waiting_console_output();
   phases.vcpu_run_us = base::monotonic_us();
-  if (auto started = vm_->start(); !started) {
+  if (auto started = vm_->start(Vcpu::Begin::kRunning, options_.vcpu_filter); !started) {
     vm_.reset();
     return std::unexpected(std::move(started).error());
   }

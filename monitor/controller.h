@@ -3,10 +3,13 @@
 // devices and the Vm. Loop thread only. Actions are applied one at a time; those that arrive while
 // one is under way (a pause, for one) wait their turn, so that the API always answers.
 
+#include <linux/filter.h>
+
 #include <array>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -33,6 +36,7 @@ struct ControllerOptions {
   bool boot_timer = false;
   size_t mmds_limit_bytes = 51200;  ///< The longest JSON text of the guest's metadata.
   BootPhases phases;
+  std::span<const sock_filter> vcpu_filter;  ///< Outlives the controller; empty: none.
 };
 
 class Controller final : public ActionSink, public VmEvents {

@@ -234,7 +234,7 @@ base::Result<> Controller::load_snapshot(const SnapshotLoadConfig& config) {
     inputs.devices.push_back(nic.device.get());
   MOTE_TRY(vm_,
            VmBuilder::restore(std::move(inputs), std::move(memory), snapshot.state, loop_, *this));
-  return vm_->start(Vcpu::Begin::kPaused);
+  return vm_->start(Vcpu::Begin::kPaused, options_.vcpu_filter);
 }
 
 base::Result<memory::GuestMemory> Controller::memory_of_snapshot(

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <memory>
 
 #include "api-server/config_file.h"
@@ -18,6 +19,8 @@
 #include "monitor/controller.h"
 #include "monitor/host_probe.h"
 #include "monitor/options.h"
+#include "monitor/seccomp/filter.h"
+#include "monitor/seccomp/policy.h"
 #include "monitor/signals.h"
 #include "monitor/snapshot/tool.h"
 #include "monitor/vcpu.h"
@@ -115,6 +118,36 @@ void tell_ready(const Options& options, BootPhases& phases) {
   ::close(*options.ready_fd);
 }
 
+// A sanitizer's runtime makes calls of its own.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kCanFilter = false;
+#else
+constexpr bool kCanFilter = true;
+#endif
+
+/// The filters to install: built in, from a file, or none.
+struct Filters {
+  seccomp::Programs own;  ///< What the spans show when they come from a file.
+  std::span<const sock_filter> loop;
+  std::span<const sock_filter> vcpu;
+};
+
+base::Result<> choose_filters(const Options& options, Filters& filters) {
+  if (options.no_seccomp || !kCanFilter) {
+    LOG_WARNING("no seccomp filters are installed");
+    return {};
+  }
+  filters.loop = seccomp::built_in_loop_program();
+  filters.vcpu = seccomp::built_in_vcpu_program();
+  if (options.seccomp_filter) {
+    MOTE_TRY(const auto text, read_text_file(*options.seccomp_filter));
+    MOTE_TRY(filters.own, seccomp::compile_policy(text));
+    filters.loop = filters.own.loop;
+    filters.vcpu = filters.own.vcpu;
+  }
+  return seccomp::report_violations();
+}
+
 /// --describe-snapshot and --merge-snapshot; nothing when a VM was asked for.
 std::optional<ExitCode> use_snapshot_tool(const Options& options) {
   if (options.describe_snapshot) {
@@ -142,9 +175,15 @@ ExitCode run(const Options& options, BootPhases phases) {
     return complain(kick.error(), ExitCode::kGenericError);
   }
 
-  Controller controller(**loop, host,
-                        {options.id, options.kernel_cache, options.boot_timer,
-                         options.mmds_limit.value_or(options.http_body_limit), phases});
+  Filters filters;
+  if (auto chosen = choose_filters(options, filters); !chosen) {
+    return complain(base::with_context(chosen.error(), "--seccomp-filter").error(),
+                    ExitCode::kBadArguments);
+  }
+  Controller controller(
+      **loop, host,
+      {options.id, options.kernel_cache, options.boot_timer,
+       options.mmds_limit.value_or(options.http_body_limit), phases, filters.vcpu});
   if (auto logs = apply_log_options(options, controller); !logs) {
     return complain(logs.error(), ExitCode::kBadArguments);
   }
@@ -165,6 +204,13 @@ ExitCode run(const Options& options, BootPhases phases) {
                                               {options.http_body_limit});
     if (!created) return complain(created.error(), ExitCode::kGenericError);
     server = std::move(*created);
+  }
+  ::tzset();  // Reads a file, which the filter need not allow.
+  // From here on, and before the first byte of anybody else's: nothing but what the policy allows.
+  if (!filters.loop.empty()) {
+    if (auto installed = seccomp::install(filters.loop, seccomp::Threads::kAll); !installed) {
+      return complain(installed.error(), ExitCode::kGenericError);
+    }
   }
   LOG_INFO("Mote {} is ready", kMoteVersion);
   tell_ready(options, controller.phases());

@@ -62,8 +62,11 @@ void declare(CLI::App& app, Options& options, std::string& level) {
                  "STATE MEMORY BASE: bring a diff's pages onto the memory file it was made after, "
                  "and end")
       ->expected(3);
-  app.add_flag("--no-seccomp", options.no_seccomp,
-               "Accepted: this build installs no seccomp filters yet");
+  auto* const filter =
+      app.add_option("--seccomp-filter", options.seccomp_filter,
+                     "JSON file with a seccomp policy in place of the built-in one");
+  app.add_flag("--no-seccomp", options.no_seccomp, "Install no seccomp filters: for debugging only")
+      ->excludes(filter);
 }
 
 Leave bad_argument(const std::string& text) {

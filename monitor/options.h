@@ -21,6 +21,7 @@ struct Options {
   std::optional<std::string> config_file;
   bool no_api = false;
   bool no_seccomp = false;
+  std::optional<std::string> seccomp_filter;  ///< File with a policy in place of the built-in one.
   bool boot_timer = false;
   std::optional<std::string> log_path;
   std::optional<base::log::Level> log_level;

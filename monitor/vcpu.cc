@@ -5,7 +5,9 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/check.h"
 #include "base/log.h"
+#include "monitor/seccomp/filter.h"
 
 namespace mote::monitor {
 namespace {
@@ -36,13 +38,13 @@ base::Result<> Vcpu::install_kick_signal() {
   return {};
 }
 
-base::Result<> Vcpu::start(Begin begin) {
+base::Result<> Vcpu::start(Begin begin, std::span<const sock_filter> filter) {
   if (begin == Begin::kPaused) {
     wish_ = Wish::kPause;
     fd_.set_immediate_exit(1);
   }
   try {
-    thread_ = std::thread([this] { thread_main(); });
+    thread_ = std::thread([this, filter] { thread_main(filter); });
   } catch (const std::system_error& error) {
     return base::fail_errno(error.code().value(),
                             "vcpu_count: no thread for vCPU " + std::to_string(index_));
@@ -50,9 +52,14 @@ base::Result<> Vcpu::start(Begin begin) {
   return {};
 }
 
-void Vcpu::thread_main() {
+void Vcpu::thread_main(std::span<const sock_filter> filter) {
   const std::string name = "vcpu " + std::to_string(index_);
   ::pthread_setname_np(::pthread_self(), name.c_str());
+  if (!filter.empty()) {
+    // A guest may only run behind its filter.
+    const auto installed = seccomp::install(filter, seccomp::Threads::kThis);
+    CHECK(installed.has_value(), "a vCPU's seccomp filter cannot be installed");
+  }
   while (true) {
     const int outcome = fd_.run();
     if (outcome == -EINTR) {

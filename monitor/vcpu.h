@@ -3,6 +3,7 @@
 // thread asks it to pause, go on or end, and hears of it by callbacks posted to the event loop.
 // Nothing here waits for the loop while holding a lock.
 
+#include <linux/filter.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <span>
 #include <thread>
 
 #include "base/result.h"
@@ -51,8 +53,9 @@ class Vcpu final {
 
   /// How a fresh thread begins.
   enum class Begin : uint8_t { kRunning, kPaused };
-  /// Starts the thread; it runs the guest at once, or stands still until resume().
-  base::Result<> start(Begin begin = Begin::kRunning);
+  /// Starts the thread; it lays `filter` (may be empty; outlives the thread) on itself and runs the
+  /// guest at once, or stands still until resume().
+  base::Result<> start(Begin begin, std::span<const sock_filter> filter);
   /// Asks the thread to stand still; `paused` is posted to the loop when it does (at once, when it
   /// has ended already).
   void pause(std::move_only_function<void()> paused);
@@ -67,7 +70,7 @@ class Vcpu final {
  private:
   enum class Wish : uint8_t { kRun, kPause, kEnd };
 
-  void thread_main();
+  void thread_main(std::span<const sock_filter> filter);
   /// Follows the wish after an interruption; false: leave the thread.
   bool obey();
   void wish(Wish wish, std::move_only_function<void()> done);

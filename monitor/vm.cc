@@ -30,10 +30,10 @@ struct Overloaded : Handlers... {
 
 }  // namespace
 
-base::Result<> Vm::start(Vcpu::Begin begin) {
+base::Result<> Vm::start(Vcpu::Begin begin, std::span<const sock_filter> filter) {
   // The boot processor comes last: until it runs, no other does, so a start that fails halfway has
   // not run the guest.
-  for (const auto& vcpu : vcpus_ | std::views::reverse) MOTE_TRY_VOID(vcpu->start(begin));
+  for (const auto& vcpu : vcpus_ | std::views::reverse) MOTE_TRY_VOID(vcpu->start(begin, filter));
   return {};
 }
 

@@ -3,9 +3,12 @@
 // VmBuilder; the virtio devices themselves belong to the Controller and outlive it. Methods belong
 // to the loop thread; handle_exit() runs on the vCPU threads.
 
+#include <linux/filter.h>
+
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,8 +44,9 @@ class Vm final : public ExitHandler {
  public:
   ~Vm() override = default;
 
-  /// Starts every vCPU thread.
-  base::Result<> start(Vcpu::Begin begin = Vcpu::Begin::kRunning);
+  /// Starts every vCPU thread behind the seccomp filter `filter`, which outlives the Vm; empty:
+  /// none.
+  base::Result<> start(Vcpu::Begin begin, std::span<const sock_filter> filter);
   /// Stops all vCPUs at an instruction boundary, then calls `done`.
   void pause(std::move_only_function<void()> done);
   void resume();

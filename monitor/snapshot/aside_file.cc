@@ -40,7 +40,7 @@ base::Result<AsideFile> AsideFile::create(const std::string& path) {
 }
 
 AsideFile::~AsideFile() {
-  if (!aside_.empty()) ::unlink(aside_.c_str());
+  if (!aside_.empty()) ::unlinkat(AT_FDCWD, aside_.c_str(), 0);
 }
 
 base::Result<> AsideFile::sync() const {
@@ -49,7 +49,7 @@ base::Result<> AsideFile::sync() const {
 }
 
 base::Result<> AsideFile::commit() {
-  if (::rename(aside_.c_str(), path_.c_str()) != 0) {
+  if (::renameat(AT_FDCWD, aside_.c_str(), AT_FDCWD, path_.c_str()) != 0) {
     return base::fail_errno(errno, "cannot put " + path_ + " into place");
   }
   aside_.clear();
