@@ -17,6 +17,7 @@
 #include "jailer/mounts.h"
 #include "jailer/privileges.h"
 #include "jailer/process.h"
+#include "monitor/seccomp/filter.h"
 
 namespace mote::jailer {
 namespace {
@@ -241,6 +242,10 @@ void Plan::add_last_steps() {
   add(fmt::format("become {}:{}, without groups, capabilities or new privileges", options.uid,
                   options.gid),
       [&s] { return drop_privileges(s.options.uid, s.options.gid); });
+  add("lay the jail's seccomp filter on", [] {
+    return monitor::seccomp::install(monitor::seccomp::built_in_jail_program(),
+                                     monitor::seccomp::Threads::kThis);
+  });
   add(fmt::format("run {} --id {} {}", options.exec_file, options.id,
                   fmt::join(options.monitor_arguments, " ")),
       [&s] { return run_program(s.program.get(), s.program_name, s.options); });

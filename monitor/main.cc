@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -237,6 +238,8 @@ int main(int argc, char** argv) {
   if (const auto* const leave = std::get_if<monitor::Leave>(&parsed))
     return static_cast<int>(leave->code);
   const auto& options = std::get<monitor::Options>(parsed);
+  // The jailer runs us by a descriptor, after which the kernel names the process.
+  ::prctl(PR_SET_NAME, options.program_name.c_str());
   if (const auto code = monitor::use_snapshot_tool(options)) return static_cast<int>(*code);
   return static_cast<int>(monitor::run(options, monitor::start_phases(options, now_us, cpu_us)));
 }

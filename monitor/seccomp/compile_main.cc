@@ -48,10 +48,12 @@ int run(const char* policy_path, const char* output_path) {
          "namespace mote::monitor::seccomp {\nnamespace {\n\n";
   write_program(out, "kLoop", programs->loop);
   write_program(out, "kVcpu", programs->vcpu);
+  write_program(out, "kJail", programs->jail);
   write_names(out);
   out << "\n}  // namespace\n\n"
          "std::span<const sock_filter> built_in_loop_program() { return kLoop; }\n"
          "std::span<const sock_filter> built_in_vcpu_program() { return kVcpu; }\n"
+         "std::span<const sock_filter> built_in_jail_program() { return kJail; }\n"
          "std::string_view system_call_name(uint64_t number) {\n"
          "  return number < std::size(kNames) ? kNames[number] : std::string_view();\n}\n\n"
          "}  // namespace mote::monitor::seccomp\n";

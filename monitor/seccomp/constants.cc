@@ -1,5 +1,6 @@
 #include "monitor/seccomp/constants.h"
 
+#include <asm/ioctls.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
@@ -36,6 +37,13 @@ constexpr auto kConstants = std::to_array<std::pair<std::string_view, uint64_t>>
     {"SIGRTMIN", kFirstRealTimeSignal},
     NAMED(SIGABRT),
     NAMED(AF_UNIX),
+    NAMED(CLONE_NEWCGROUP),
+    NAMED(CLONE_NEWIPC),
+    NAMED(CLONE_NEWNET),
+    NAMED(CLONE_NEWNS),
+    NAMED(CLONE_NEWPID),
+    NAMED(CLONE_NEWUSER),
+    NAMED(CLONE_NEWUTS),
     NAMED(BLKGETSIZE64),
     NAMED(F_DUPFD_CLOEXEC),
     NAMED(F_GETFD),
@@ -90,6 +98,8 @@ constexpr auto kConstants = std::to_array<std::pair<std::string_view, uint64_t>>
     NAMED(SECCOMP_SET_MODE_FILTER),
     NAMED(SIOCGIFINDEX),
     NAMED(TCGETS),
+    NAMED(TIOCLINUX),
+    NAMED(TIOCSTI),
     NAMED(TUNSETIFF),
     NAMED(TUNSETOFFLOAD),
     NAMED(TUNSETQUEUE),

@@ -16,6 +16,8 @@ namespace mote::monitor::seccomp {
 /// The policy that Mote was built with (policy.json).
 std::span<const sock_filter> built_in_loop_program();
 std::span<const sock_filter> built_in_vcpu_program();
+/// What no program in a jail may do, whatever it is.
+std::span<const sock_filter> built_in_jail_program();
 
 /// The name of a system call of this architecture; empty when it has none.
 std::string_view system_call_name(uint64_t number);

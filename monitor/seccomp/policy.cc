@@ -209,14 +209,14 @@ base::Result<Programs> compile_policy(std::string_view text) {
   if (error) return wrong("not JSON: " + error.message());
   if (!policy.is_object()) return wrong("must be an object with the members \"loop\" and \"vcpu\"");
   for (const auto& member : policy.get_object()) {
-    if (member.key() != "loop" && member.key() != "vcpu") {
-      return wrong("\"" + std::string(member.key()) +
-                   "\" is no role of a thread; known: loop, vcpu");
+    if (member.key() != "loop" && member.key() != "vcpu" && member.key() != "jail") {
+      return wrong("\"" + std::string(member.key()) + "\" is no role; known: loop, vcpu, jail");
     }
   }
   Programs programs;
-  for (auto [role, program] :
-       {std::pair("loop", &programs.loop), std::pair("vcpu", &programs.vcpu)}) {
+  for (auto [role, program] : {std::pair("loop", &programs.loop), std::pair("vcpu", &programs.vcpu),
+                               std::pair("jail", &programs.jail)}) {
+    if (program == &programs.jail && !policy.get_object().contains("jail")) continue;
     auto compiled = compile_role(policy.get_object(), role);
     if (!compiled) return base::with_context(std::move(compiled).error(), role);
     *program = std::move(*compiled);

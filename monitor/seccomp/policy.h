@@ -15,10 +15,12 @@ namespace mote::monitor::seccomp {
 struct Programs {
   std::vector<sock_filter> loop;
   std::vector<sock_filter> vcpu;
+  std::vector<sock_filter> jail;  ///< Laid on by the jailer, before its program runs; may be empty.
 };
 
-/// Compiles a policy, an object with the members "loop" and "vcpu" (docs/threat-model.md describes
-/// it). Errors name the role, the rule's number and system call, and what is wrong with it.
+/// Compiles a policy, an object with the members "loop" and "vcpu", maybe "jail"
+/// (docs/threat-model.md describes it). Errors name the role, the rule's number and system call,
+/// and what is wrong with it.
 base::Result<Programs> compile_policy(std::string_view json);
 
 }  // namespace mote::monitor::seccomp
