@@ -158,9 +158,9 @@ void expect_empty_room(const Finished& ran, std::map<std::string, std::string> f
 }
 
 const std::map<std::string, std::string> kFacts = {
-    {"uid", "65534"},  {"gid", "65533"},      {"groups", "0"},        {"capabilities", "0"},
-    {"bounding", "0"}, {"no_new_privs", "1"}, {"environment", "0"},   {"descriptors", "64"},
-    {"pid1", "0"},     {"kvm", "1"},          {"loopback_index", "0"}};
+    {"uid", "65534"},  {"gid", "65533"},      {"groups", "0"},      {"capabilities", "0"},
+    {"bounding", "0"}, {"no_new_privs", "1"}, {"environment", "0"}, {"descriptors", "64"},
+    {"pid1", "0"},     {"kvm", "1"}};
 
 TEST_F(JailerTest, AnIntruderFindsAnEmptyRoom) {
   const auto secret = folder_.write("secret", "of the host");
@@ -315,34 +315,48 @@ bool mount_cgroups(const std::string& path) {
          ::mount("none", path.c_str(), "cgroup2", 0, nullptr) == 0;
 }
 
+/// Where the host's cgroup2 file system is mounted; nothing when it has none.
+std::string host_cgroups() {
+  std::istringstream lines(read_file("/proc/self/mounts"));
+  for (std::string device, point, type, rest; lines >> device >> point >> type;) {
+    std::getline(lines, rest);
+    if (type == "cgroup2") return point;
+  }
+  return {};
+}
+
 TEST_F(JailerTest, ACgroupIsMadeSetAndEntered) {
-  const auto mount = folder_.path("cgroup");
-  fs::create_directory(mount);
   const auto output = folder_.path("output");
   const std::string parent = "mote-test-" + std::to_string(::getpid());
-  const Finished probe = run({"/bin/true"}, output, mount_cgroups, mount);
-  if (probe.exit_code != 0) GTEST_SKIP() << "no cgroup2 can be mounted here";
-  if (read_file("/proc/self/mounts").find(" cgroup2 ") != std::string::npos) {
-    GTEST_SKIP() << "the host has a cgroup2 mount of its own, which the jailer would take";
+  std::string mount = host_cgroups();
+  bool (*before)(const std::string&) = nullptr;
+  if (mount.empty()) {
+    mount = folder_.path("cgroup");
+    before = mount_cgroups;
+    fs::create_directory(mount);
+  }
+  const std::string probe = "mkdir " + mount + "/" + parent + " && rmdir " + mount + "/" + parent;
+  if (run({"/bin/sh", "-c", probe}, output, before, mount).exit_code != 0) {
+    GTEST_SKIP() << "no control groups can be made here";
   }
   const Finished ran = run(words("a", {"--parent-cgroup", parent, "--cgroup", "cgroup.max.depth=3",
                                        "--", "/x", "/y", "1"}),
-                           output, mount_cgroups, mount);
+                           output, before, mount);
   EXPECT_EQ(ran.exit_code, 0) << ran.output;
   // Look into it from a namespace like the jailer's, and take it away.
   const std::string script = "cat " + mount + "/" + parent + "/a/cgroup.max.depth; rmdir " + mount +
                              "/" + parent + "/a " + mount + "/" + parent;
-  const Finished looked = run({"/bin/sh", "-c", script}, output, mount_cgroups, mount);
+  const Finished looked = run({"/bin/sh", "-c", script}, output, before, mount);
   EXPECT_EQ(looked.output, "3\n");
 
   const Finished refused = run(words("b", {"--parent-cgroup", parent, "--cgroup",
                                            "cgroup.max.depth=many", "--", "/x", "/y", "1"}),
-                               output, mount_cgroups, mount);
+                               output, before, mount);
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.output.find("cgroup.max.depth does not take \"many\""), std::string::npos)
       << refused.output;
   const Finished gone =
-      run({"/bin/sh", "-c", "ls -d " + mount + "/" + parent}, output, mount_cgroups, mount);
+      run({"/bin/sh", "-c", "ls -d " + mount + "/" + parent}, output, before, mount);
   EXPECT_NE(gone.exit_code, 0) << "the control group of a failed launch stays";
 }
 
