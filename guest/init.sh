@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # /sbin/init of the guest's root disk. The kernel's command line says what to do:
 #   mote.mode=boot|demo|check|busy|tick|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
-#   mote.end=reboot|poweroff              mote.token=WORD
+#   mote.end=reboot|poweroff              mote.token=WORD   mote.patience=SECONDS
 # Every line that a driver of this guest may wait for begins with "guest: "; a failed check prints a
 # line "guest: FAILED ..." and the guest still ends in good order.
 export PATH=/bin:/sbin HOME=/root

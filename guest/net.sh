@@ -19,7 +19,8 @@ check_fetch() {
   esac
 }
 
-# Serves a page of its own until somebody asks for /cgi-bin/stop.
+# Serves a page of its own until somebody asks for /cgi-bin/stop, for a minute at most or as long as
+# mote.patience= says.
 serve_until_stopped() {
   mkdir -p /run/www/cgi-bin
   echo "Served by a microVM: Linux $(uname -r), token $(cat /data/token), up $(cut -d ' ' -f 1 /proc/uptime) s" \
@@ -30,7 +31,8 @@ serve_until_stopped() {
   httpd -p 80 -h /run/www
   say "net: serving http://${guest_ip%/*}/"
   tries=0
-  while [ ! -e /run/stop ] && [ $tries -lt 1200 ]; do
+  patience=$(argument patience)
+  while [ ! -e /run/stop ] && [ $tries -lt $((${patience:-60} * 20)) ]; do
     usleep 50000
     tries=$((tries + 1))
   done

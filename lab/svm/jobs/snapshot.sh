@@ -11,6 +11,7 @@ start_template() {
   cp "$guests/disk-plain.ext4" "$work/disk.ext4"
   drives=("$work/disk.ext4") tap=tap0
   args+=" mote.mode=busy mote.ip=$guest_ip/30 mote.host=$host_ip mote.token=$token"
+  args+=" mote.patience=$((60 + rounds * 10))"  # The same guest goes on from round to round.
   mote_config >"$work/config.json"
   start_mote --config-file "$work/config.json"
   wait_for 'guest: net: serving' "$work/console" 60 && return 0
