@@ -57,7 +57,7 @@ base::Result<> AsideFile::commit() {
 }
 
 base::Result<> AsideFile::commit_as(const std::string& path) {
-  if (::rename(aside_.c_str(), path.c_str()) != 0) {
+  if (::renameat(AT_FDCWD, aside_.c_str(), AT_FDCWD, path.c_str()) != 0) {
     return base::fail_errno(errno, "cannot put " + path + " into place");
   }
   aside_ = path;
