@@ -10,9 +10,9 @@ host_ip=172.16.0.1
 guest_ip=172.16.0.2
 kernel_args="console=ttyS0 quiet reboot=k panic=-1 ${MOTE_GUEST_ARGS:-}"
 
-# make_tap NAME [OPTION]: a TAP with the host's address, gone with the network namespace.
+# make_tap NAME [OPTION...]: a TAP with the host's address, gone with the network namespace.
 make_tap() {
-  ip tuntap add dev "$1" mode tap vnet_hdr ${2:+"$2"}
+  ip tuntap add dev "$1" mode tap vnet_hdr "${@:2}"
   ip addr add "$host_ip/30" dev "$1"
   ip link set "$1" up
 }

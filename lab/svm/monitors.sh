@@ -100,10 +100,10 @@ ended_well() {
   return 1
 }
 
-# serve_page [TAP_OPTION]: the page that guests fetch, with the token they expect, on a TAP of its own.
+# serve_page [TAP_OPTION...]: the page that guests fetch, with the token they expect, on a TAP of its own.
 serve_page() {
   token=lab$RANDOM$RANDOM
-  make_tap tap0 ${1:+"$1"}
+  make_tap tap0 "$@"
   mkdir -p "$work/www"
   echo "hello from the host, token $token" >"$work/www/page"
   busybox httpd -p "$host_ip:80" -h "$work/www"
