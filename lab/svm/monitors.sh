@@ -11,6 +11,7 @@ work=$(mktemp -d)
 
 # JSON text of a configuration file for mote.
 # Uses: kernel initrd args memory_mib vcpus drives (paths) tap (name or nothing) serial (path or nothing)
+# kernel_cache (folder or nothing)
 mote_config() {
   local i=0 list='' drive
   for drive in "${drives[@]}"; do
@@ -27,7 +28,8 @@ mote_config() {
 mote_command() {
   mote_config >"$work/config.json"
   rm -f "$work/metrics"
-  command=("$mote" --no-api --config-file "$work/config.json" --boot-timer --log-path "$work/log")
+  command=("$mote" --no-api --config-file "$work/config.json" --boot-timer --log-path "$work/log"
+    ${kernel_cache:+--kernel-cache "$kernel_cache"})
 }
 
 qemu_command() {

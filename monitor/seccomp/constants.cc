@@ -85,7 +85,6 @@ constexpr auto kConstants = std::to_array<std::pair<std::string_view, uint64_t>>
     {"KVM_SET_MSRS", kSetMsrs},
     NAMED(KVM_SET_REGS),
     NAMED(KVM_SET_SREGS),
-    NAMED(KVM_SET_TSC_KHZ),
     NAMED(KVM_SET_TSS_ADDR),
     NAMED(KVM_SET_USER_MEMORY_REGION),
     NAMED(KVM_SET_VCPU_EVENTS),

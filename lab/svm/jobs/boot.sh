@@ -8,6 +8,12 @@ serve_page
 boots() {
   plain_guest "$1"
   kernel=$kernels/$1/$2
+  # An image is unpacked into memory, or into a cache.
+  kernel_cache=''
+  if [ "$1/$2" = 6.12/vmlinuz ]; then
+    kernel_cache=$work/cache
+    mkdir -m 755 "$kernel_cache"
+  fi
   cp "$guests/disk-plain.ext4" "$work/disk.ext4"
   drives=("$work/disk.ext4") tap=tap0
   args+=" mote.mode=check mote.ip=$guest_ip/30 mote.host=$host_ip mote.token=$token"
