@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 # /sbin/init of the guest's root disk. The kernel's command line says what to do:
-#   mote.mode=boot|demo|check|busy|tick|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
+#   mote.mode=boot|demo|check|busy|metadata|tick|fio|copy|shell   mote.ip=ADDRESS/BITS   mote.host=ADDRESS
 #   mote.end=reboot|poweroff              mote.token=WORD   mote.patience=SECONDS
 # Every line that a driver of this guest may wait for begins with "guest: "; a failed check prints a
 # line "guest: FAILED ..." and the guest still ends in good order.
@@ -34,6 +34,7 @@ case $mode in
   demo) demo ;;
   check) check ;;
   busy) busy ;;
+  metadata) metadata ;;
   tick) tick ;;
   fio) fio_runs ;;
   copy) copy ;;
