@@ -40,6 +40,7 @@
 #define KVML_SLOTS_MAX		64u
 #define KVML_CPUID_MAX		128u
 #define KVML_MSRS_MAX		256u
+#define KVML_MC_REGISTERS	(4 * 10)	/* machine-check banks, each of CTL STATUS ADDR MISC */
 /* kvm_run, then one page of port I/O data. */
 #define KVML_RUN_PAGES		2
 #define KVML_PIO_OFFSET		PAGE_SIZE
@@ -128,6 +129,8 @@ struct kvml_msrs {
 	u64 mtrr_default;
 	u64 mtrr_fixed[11];
 	u64 mtrr_variable[16];
+	u64 mcg_control;
+	u64 mc[KVML_MC_REGISTERS];
 };
 
 /* What the processor holds while a vCPU is loaded, and held for the host before. */

@@ -17,8 +17,8 @@ int kvml_check_extension(long capability)
 	case KVM_CAP_EXT_CPUID:
 	case KVM_CAP_NOP_IO_DELAY:
 	case KVM_CAP_MP_STATE:
+	case KVM_CAP_IRQCHIP:
 	case KVM_CAP_SPLIT_IRQCHIP:
-	case KVM_CAP_IRQ_ROUTING:
 	case KVM_CAP_IRQFD:
 	case KVM_CAP_IOEVENTFD:
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
@@ -37,7 +37,6 @@ int kvml_check_extension(long capability)
 	case KVM_CAP_ENABLE_CAP_VM:
 	case KVM_CAP_READONLY_MEM:
 	case KVM_CAP_INTERNAL_ERROR_DATA:
-	case KVM_CAP_GET_MSR_FEATURES:
 		return 1;
 	case KVM_CAP_ADJUST_CLOCK:
 		return KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
@@ -48,6 +47,8 @@ int kvml_check_extension(long capability)
 		return KVML_VCPUS_MAX;
 	case KVM_CAP_NR_MEMSLOTS:
 		return KVML_SLOTS_MAX;
+	case KVM_CAP_IRQ_ROUTING:
+		return KVML_ROUTES_MAX;
 	case KVM_CAP_XSAVE2:
 		return sizeof(struct kvm_xsave);
 	default:

@@ -19,10 +19,17 @@ static const u32 saved[] = {
 /* Bits of IA32_MISC_ENABLE: fast strings; branch trace and PEBS unavailable. */
 #define MISC_ENABLE_RESET	(BIT_ULL(0) | BIT_ULL(11) | BIT_ULL(12))
 
-/* Where an MTRR is kept, or null. MTRRs are remembered and otherwise without effect. */
-static u64 *mtrr(struct kvml_vcpu *vcpu, u32 index)
+/*
+ * Where an MSR is kept that is remembered and otherwise without effect, or null: MTRRs, and the
+ * machine-check banks of a monitor that sets them unasked. The guest is told that it has none.
+ */
+static u64 *remembered(struct kvml_vcpu *vcpu, u32 index, bool host)
 {
 	switch (index) {
+	case MSR_IA32_MCG_CTL:
+		return host ? &vcpu->msr.mcg_control : NULL;
+	case MSR_IA32_MC0_CTL ... MSR_IA32_MC0_CTL + KVML_MC_REGISTERS - 1:
+		return host ? &vcpu->msr.mc[index - MSR_IA32_MC0_CTL] : NULL;
 	case MSR_MTRRdefType:
 		return &vcpu->msr.mtrr_default;
 	case MSR_MTRRfix64K_00000:
@@ -112,10 +119,10 @@ static int get_vmcs_msr(u32 index, u64 *value)
 int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host)
 {
 	struct kvml_msrs *msr = &vcpu->msr;
-	u64 *range = mtrr(vcpu, index);
+	u64 *place = remembered(vcpu, index, host);
 
-	if (range) {
-		*value = *range;
+	if (place) {
+		*value = *place;
 		return 0;
 	}
 	if (index >= KVML_X2APIC_MSR_FIRST && index <= KVML_X2APIC_MSR_LAST)
@@ -244,10 +251,10 @@ static void write_guest_tsc(struct kvml_vcpu *vcpu, u64 value, bool host)
 int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 {
 	struct kvml_msrs *msr = &vcpu->msr;
-	u64 *range = mtrr(vcpu, index);
+	u64 *place = remembered(vcpu, index, host);
 
-	if (range) {
-		*range = value;
+	if (place) {
+		*place = value;
 		return 0;
 	}
 	if (index >= KVML_X2APIC_MSR_FIRST && index <= KVML_X2APIC_MSR_LAST)

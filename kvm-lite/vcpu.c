@@ -104,6 +104,8 @@ static void put(struct kvml_vcpu *vcpu)
 	restore_host_segments(vcpu);
 	/* Exits set the limit of the GDT to 64 KiB: user space must not load what lies behind it. */
 	load_fixmap_gdt(smp_processor_id());
+	/* And that of the TSS to 104 bytes, which hides the ports that ioperm() and iopl() gave. */
+	invalidate_tss_limit();
 }
 
 static void scheduled_in(struct preempt_notifier *notifier, int cpu)

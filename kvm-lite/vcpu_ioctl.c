@@ -226,6 +226,16 @@ static long signal_mask_ioctl(struct kvml_vcpu *vcpu, void __user *user)
 	return 0;
 }
 
+/* KVM_SET_VAPIC_ADDR: no page shows the guest its TPR, which is what address 0 asks for. */
+static long vapic_ioctl(struct kvml_vcpu *vcpu, void __user *user)
+{
+	struct kvm_vapic_addr page;
+
+	if (copy_from_user(&page, user, sizeof(page)))
+		return -EFAULT;
+	return page.vapic_addr || !vcpu->vm->split_irqchip ? -EINVAL : 0;
+}
+
 static long loaded_ioctl(struct kvml_vcpu *vcpu, unsigned int command, unsigned long argument)
 {
 	void __user *user = (void __user *)argument;
@@ -248,8 +258,9 @@ static long loaded_ioctl(struct kvml_vcpu *vcpu, unsigned int command, unsigned 
 		return kvml_set_cpuid(vcpu, user);
 	case KVM_GET_CPUID2:
 		return kvml_get_cpuid(vcpu, user);
+	case KVM_SET_VAPIC_ADDR:
+		return vapic_ioctl(vcpu, user);
 	case KVM_GET_XSAVE:
-		return get_xsave(vcpu, user);
 	case KVM_GET_XSAVE2:
 		return get_xsave(vcpu, user);
 	case KVM_SET_XSAVE:

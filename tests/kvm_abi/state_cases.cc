@@ -151,6 +151,22 @@ void msrs(const Descriptor& system) {
          "LSTAR takes a non-canonical address");
 }
 
+// QEMU sets the banks of machine checks, and its place of the TPR, whether or not they are offered.
+void qemu_unasked(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  machine.vcpu().set_cpuid(system);
+  constexpr std::uint32_t kMcgControl = 0x17b, kFirstBankControl = 0x400;
+  std::uint64_t banks = 10 | 1u << 8;  // MCG_CTL_P: there is an MCG_CTL.
+  if (system.try_ioctl(KVM_CHECK_EXTENSION, static_cast<unsigned long>(KVM_CAP_MCE)) > 0)
+    KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_X86_SETUP_MCE, &banks);
+  for (const std::uint32_t index : {kMcgControl, kFirstBankControl, kFirstBankControl + 9 * 4}) {
+    machine.vcpu().set_msr(index, ~0ull);
+    expect_equal(machine.vcpu().msr(index), ~0ull, "MSR " + hex(index));
+  }
+  kvm_vapic_addr none{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_VAPIC_ADDR, &none);
+}
+
 void vcpu_events(const Descriptor& system) {
   need_capability(system, KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS");
   Machine machine(system);
@@ -208,6 +224,7 @@ constexpr Case kCases[] = {
     {"xcrs", xcrs},
     {"debug-registers", debug_registers},
     {"msrs", msrs},
+    {"qemu-unasked", qemu_unasked},
     {"vcpu-events", vcpu_events},
     {"lapic", lapic},
     {"mp-state", mp_state},
