@@ -97,6 +97,7 @@ constexpr auto kConstants = std::to_array<std::pair<std::string_view, uint64_t>>
     NAMED(SECCOMP_SET_MODE_FILTER),
     NAMED(SIOCGIFINDEX),
     NAMED(TCGETS),
+    NAMED(TCSETS),
     NAMED(TIOCLINUX),
     NAMED(TIOCSTI),
     NAMED(TUNSETIFF),

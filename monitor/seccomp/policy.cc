@@ -129,8 +129,7 @@ base::Result<> add_combinations(void* context, uint32_t action, int number,
   return {};
 }
 
-base::Result<> add_rule(void* context, const json::value& value, uint32_t filter_action,
-                        uint8_t priority) {
+base::Result<> add_rule(void* context, const json::value& value, uint32_t filter_action) {
   if (!value.is_object()) return wrong("must be an object");
   const json::object& rule = value.get_object();
   MOTE_TRY(const auto name, string_of(rule, "syscall"));
@@ -150,7 +149,6 @@ base::Result<> add_rule(void* context, const json::value& value, uint32_t filter
       arguments.push_back(std::move(*parsed));
     }
   }
-  seccomp_syscall_priority(context, number, priority);
   std::vector<scmp_arg_cmp> chosen;
   auto added = add_combinations(context, action, number, arguments, chosen);
   if (!added) return base::with_context(std::move(added).error(), name);
@@ -189,11 +187,12 @@ base::Result<std::vector<sock_filter>> compile_role(const json::object& policy,
   const Context context(seccomp_init(default_action));
   if (!context) return base::fail(base::ErrorCode::kInternal, "libseccomp has no context to give");
   seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+  // A binary tree: when a filter is laid on, the kernel walks it once for every system call there
+  // is.
+  seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   size_t index = 0;
   for (const json::value& rule : rules->get_array()) {
-    // What stands first is what is called most, and is looked for first.
-    const auto priority = static_cast<uint8_t>(255 - std::min<size_t>(index, 254));
-    auto added = add_rule(context.get(), rule, filter_action, priority);
+    auto added = add_rule(context.get(), rule, filter_action);
     if (!added)
       return base::with_context(std::move(added).error(), "filter[" + std::to_string(index) + "]");
     ++index;

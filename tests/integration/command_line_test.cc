@@ -1,9 +1,15 @@
 // What the shell sees: exit codes and the last words on standard error. docs/cli.md promises both.
 
+#include <pty.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <csignal>
+#include <string>
 
+#include "base/unique_fd.h"
 #include "tests/integration/guest_test.h"
 
 namespace mote::integration {
@@ -109,6 +115,28 @@ TEST_F(CommandLineTest, AHostWithoutKvmIsToldApart) {
 TEST_F(CommandLineTest, AHostThatForbidsIoUringIsToldWhichSysctlDoes) {
   expect({"--api-sock", folder_.path("api.sock")}, kGenericError, "kernel.io_uring_disabled",
          Host::kDeniesIoUring);
+}
+
+TEST_F(CommandLineTest, ATerminalIsTheGuestsConsole) {
+  const auto config = folder_.write("config.json", config_json("hello", ""));
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::execl(MOTE_BINARY, "mote", "--no-api", "--config-file", config.c_str(), nullptr);
+    ::_exit(127);
+  }
+  const base::UniqueFd owned(terminal);
+  std::string shown;
+  std::array<char, 512> part{};
+  // The last terminal's end is EIO.
+  for (ssize_t got = 0; (got = ::read(terminal, part.data(), part.size())) > 0;) {
+    shown.append(part.data(), static_cast<size_t>(got));
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << shown;
+  EXPECT_NE(shown.find("hello from a tiny guest"), std::string::npos) << shown;
 }
 
 }  // namespace
