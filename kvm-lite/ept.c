@@ -22,6 +22,8 @@
 #define LARGE_PAGES	512u	/* 4 KiB pages in a 2 MiB page */
 #define LEAF_LEVEL	1
 #define ROOT_LEVEL	4
+/* One fault maps up to so many pages, if the process has them: guests touch the next ones soon. */
+#define AROUND_PAGES	16u
 
 static u32 index_at(u64 gfn, int level)
 {
@@ -138,31 +140,12 @@ struct fault {
 	u64 gfn;
 	unsigned long hva;
 	bool write;
-	bool writable;		/* the entry may allow writes */
+	bool writable;		/* the entries may allow writes */
 	bool logged;		/* dirty logging: 4 KiB pages, a write at a time */
-	struct page *page;
-	u64 *spare[ROOT_LEVEL];	/* tables allocated before the lock is taken */
+	u32 count;		/* of pages: the one at gfn, and those behind it that are here as well */
+	struct page *pages[AROUND_PAGES];
+	u64 *spare;		/* a table, allocated while the lock was not held */
 };
-
-static int take_spares(struct fault *fault)
-{
-	int i;
-
-	for (i = LEAF_LEVEL; i < ROOT_LEVEL; i++) {
-		fault->spare[i] = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-		if (!fault->spare[i])
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static void give_spares_back(struct fault *fault)
-{
-	int i;
-
-	for (i = LEAF_LEVEL; i < ROOT_LEVEL; i++)
-		free_page((unsigned long)fault->spare[i]);
-}
 
 /* Has the process 2 MiB in one piece here? ept.lock held, no invalidation under way. */
 static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
@@ -211,7 +194,10 @@ static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
 	return host_page_is_large(vm, fault->hva);
 }
 
-/* ept.lock held. The table at @level that maps the page, with the tables above it. */
+/*
+ * ept.lock held. The table at @level that maps the page, with the tables above it. Null if one of
+ * them is missing and there is no spare one.
+ */
 static u64 *descend(struct kvml_vm *vm, struct fault *fault, int level)
 {
 	u64 *table = vm->ept.root;
@@ -226,27 +212,42 @@ static u64 *descend(struct kvml_vm *vm, struct fault *fault, int level)
 			kvml_ept_flush(vm);
 		}
 		if (!*entry) {
-			WRITE_ONCE(*entry, __pa(fault->spare[at - 1]) | EPT_ALL);
-			fault->spare[at - 1] = NULL;
+			if (!fault->spare)
+				return NULL;
+			WRITE_ONCE(*entry, __pa(fault->spare) | EPT_ALL);
+			fault->spare = NULL;
 		}
 		table = table_of(*entry);
 	}
 	return table;
 }
 
-/* ept.lock held. */
-static void map_page(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault *fault)
+static u64 entry_value(const struct fault *fault, u32 page)
 {
-	const int level = can_map_large(vm, slot, fault) ? 2 : LEAF_LEVEL;
-	u64 *entry = &descend(vm, fault, level)[index_at(fault->gfn, level)];
-	u64 value = page_to_phys(fault->page) | EPT_READ | EPT_EXECUTE | EPT_WRITE_BACK |
+	u64 value = page_to_phys(fault->pages[page]) | EPT_READ | EPT_EXECUTE | EPT_WRITE_BACK |
 		EPT_IGNORE_PAT;
-	const u64 old = *entry;
 
-	if (level == 2)
-		value = (value & ~(u64)(LARGE_PAGES * PAGE_SIZE - PAGE_SIZE)) | EPT_LARGE;
 	if (fault->writable && (!fault->logged || fault->write))
 		value |= EPT_WRITE;
+	return value;
+}
+
+/* ept.lock held. False: a table is missing, fault->spare is to be filled. */
+static bool map_pages(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault *fault)
+{
+	const int level = can_map_large(vm, slot, fault) ? 2 : LEAF_LEVEL;
+	u64 *table = descend(vm, fault, level);
+	u64 value = entry_value(fault, 0);
+	u64 *entry;
+	u64 old;
+	u32 i;
+
+	if (!table)
+		return false;
+	entry = &table[index_at(fault->gfn, level)];
+	old = *entry;
+	if (level == 2)
+		value = (value & ~(u64)(LARGE_PAGES * PAGE_SIZE - PAGE_SIZE)) | EPT_LARGE;
 	if (fault->logged && fault->write)
 		__set_bit(fault->gfn - slot->gfn, slot->dirty);
 	/* Another vCPU may have been faster, and allowed more. */
@@ -258,30 +259,96 @@ static void map_page(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault
 		if (!is_leaf(old, level))
 			free_table(table_of(old), level - 1);
 	}
+	for (i = 1; level == LEAF_LEVEL && i < fault->count; i++) {
+		if (!entry[i])
+			WRITE_ONCE(entry[i], entry_value(fault, i));
+	}
+	return true;
 }
 
-/* Faults the process's page in. Holds a reference to it until the entry is made. */
-static int get_page_of(struct fault *fault, bool read_only_slot)
+/* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
+static u32 pages_around(const struct kvml_memslot *slot, const struct fault *fault)
 {
-	long got;
+	const u64 in_slot = slot->gfn + slot->pages - fault->gfn;
+	const u32 in_table = ENTRIES - index_at(fault->gfn, LEAF_LEVEL);
 
-	if (fault->write && read_only_slot)
+	if (fault->logged)
+		return 1;
+	return min_t(u64, min(in_table, AROUND_PAGES), in_slot);
+}
+
+/* Pages that the process has already, without a fault of its own; true if the first is there. */
+static bool get_present(struct fault *fault, u32 count, bool writable)
+{
+	const int got = get_user_pages_fast_only(fault->hva, count, writable ? FOLL_WRITE : 0,
+						 fault->pages);
+
+	if (got <= 0)
+		return false;
+	fault->count = got;
+	fault->writable = writable;
+	return true;
+}
+
+/* Finds the process's pages, faults the first one in; holds references to them. */
+static int get_pages(struct fault *fault, const struct kvml_memslot *slot)
+{
+	const bool read_only = slot->flags & KVM_MEM_READONLY;
+	const u32 count = pages_around(slot, fault);
+
+	if (fault->write && read_only)
 		return -ENOENT;
-	got = get_user_pages_fast(fault->hva, 1, fault->write ? FOLL_WRITE : 0, &fault->page);
-	if (got != 1)
+	/* Writable even if the guest reads, if they are already: the first write need not fault. */
+	if (!read_only && get_present(fault, count, true))
+		return 0;
+	if (!fault->write && get_present(fault, count, false))
+		return 0;
+	if (get_user_pages_fast(fault->hva, 1, fault->write ? FOLL_WRITE : 0, fault->pages) != 1)
 		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
+	fault->count = 1;
 	fault->writable = fault->write;
-	if (!fault->write && !read_only_slot) {
-		struct page *writable;
+	/* A read may have made it a page of the process's own, not the zero page or a shared one. */
+	if (!fault->write && !read_only) {
+		struct page *page = fault->pages[0];
 
-		/* Is it writable already? Then the first write need not fault again. */
-		if (get_user_pages_fast_only(fault->hva, 1, FOLL_WRITE, &writable) == 1) {
-			put_page(fault->page);
-			fault->page = writable;
-			fault->writable = true;
-		}
+		if (get_present(fault, 1, true))
+			put_page(page);
 	}
 	return 0;
+}
+
+static void put_pages(struct fault *fault, bool mapped)
+{
+	u32 i;
+
+	for (i = 0; i < fault->count; i++) {
+		if (mapped && fault->writable)
+			SetPageDirty(fault->pages[i]);
+		put_page(fault->pages[i]);
+	}
+}
+
+/* One attempt: 0 or a reason to fail; -EAGAIN: fault->spare has to be filled. slots_lock held. */
+static int try_to_map(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault *fault)
+{
+	const unsigned long sequence = READ_ONCE(vm->ept.sequence);
+	bool complete = true;
+	bool busy;
+	int outcome;
+
+	/* The sequence before the pages: what is invalidated from here on is noticed below. */
+	smp_rmb();
+	outcome = get_pages(fault, slot);
+	if (outcome)
+		return outcome;
+	spin_lock(&vm->ept.lock);
+	/* If the mapping is changing, the guest runs into it once more. */
+	busy = vm->ept.invalidations || vm->ept.sequence != sequence;
+	if (!busy)
+		complete = map_pages(vm, slot, fault);
+	spin_unlock(&vm->ept.lock);
+	put_pages(fault, !busy && complete);
+	return complete ? 0 : -EAGAIN;
 }
 
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write)
@@ -289,38 +356,24 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write)
 	struct kvml_vm *vm = vcpu->vm;
 	struct fault fault = { .gfn = gpa >> PAGE_SHIFT, .write = write };
 	struct kvml_memslot *slot;
-	unsigned long sequence;
-	bool busy;
-	int outcome;
+	int outcome = -ENOENT;
 
 	down_read(&vm->slots_lock);
 	slot = kvml_find_slot(vm, fault.gfn);
-	if (!slot) {
-		up_read(&vm->slots_lock);
-		return -ENOENT;
-	}
-	outcome = take_spares(&fault);
-	if (outcome)
+	if (!slot)
 		goto out;
 	fault.hva = slot->hva + (fault.gfn - slot->gfn) * PAGE_SIZE;
 	fault.logged = slot->dirty;
-	sequence = READ_ONCE(vm->ept.sequence);
-	/* The sequence before the page: what is invalidated from here on is noticed below. */
-	smp_rmb();
-	outcome = get_page_of(&fault, slot->flags & KVM_MEM_READONLY);
-	if (outcome)
-		goto out;
-	spin_lock(&vm->ept.lock);
-	/* If the mapping is changing, the guest runs into it once more. */
-	busy = vm->ept.invalidations || vm->ept.sequence != sequence;
-	if (!busy)
-		map_page(vm, slot, &fault);
-	spin_unlock(&vm->ept.lock);
-	if (fault.writable && !busy)
-		SetPageDirty(fault.page);
-	put_page(fault.page);
+	/* Nearly always the tables are there; else each round adds one, from the root down. */
+	while ((outcome = try_to_map(vm, slot, &fault)) == -EAGAIN) {
+		fault.spare = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (!fault.spare) {
+			outcome = -ENOMEM;
+			break;
+		}
+	}
+	free_page((unsigned long)fault.spare);
 out:
 	up_read(&vm->slots_lock);
-	give_spares_back(&fault);
 	return outcome;
 }
