@@ -139,5 +139,30 @@ TEST_F(CommandLineTest, ATerminalIsTheGuestsConsole) {
   EXPECT_NE(shown.find("hello from a tiny guest"), std::string::npos) << shown;
 }
 
+TEST_F(CommandLineTest, AForbiddenSystemCallIsNamedAndEndsTheProcess) {
+  // The built-in policy, but one that opens no files.
+  std::string policy = read_file(SECCOMP_POLICY_FILE);
+  const size_t rule = policy.find("\"openat\"");
+  ASSERT_NE(rule, std::string::npos);
+  policy.replace(rule, 8, "\"open\"");
+  const auto mote =
+      MonitorProcess::with_api(folder_, {"--seccomp-filter", folder_.write("policy.json", policy)});
+  EXPECT_EQ(mote->request("GET", "/").status, 200U);
+  (void)mote->request("PUT", "/boot-source", R"({"kernel_image_path":"/bin/true"})");
+  const auto ending = mote->wait(std::chrono::seconds(20));
+  ASSERT_TRUE(ending);
+  EXPECT_EQ(*ending, (Ending{148, 0}));
+  EXPECT_NE(mote->log().find("forbidden system call openat (257"), std::string::npos)
+      << mote->log();
+}
+
+TEST_F(CommandLineTest, AWrongPolicyIsNamedByItsPlace) {
+  expect({"--seccomp-filter", folder_.path("missing")}, kBadArguments, "--seccomp-filter");
+  const auto policy = folder_.write(
+      "policy.json", R"({"loop":{"default_action":"trap","filter":[{"syscall":"fly"}]}})");
+  expect({"--seccomp-filter", policy}, kBadArguments, "loop: filter[0]: \"fly\" is no system call");
+  expect({"--seccomp-filter", policy, "--no-seccomp"}, kBadArguments, "--no-seccomp");
+}
+
 }  // namespace
 }  // namespace mote::integration
