@@ -267,10 +267,11 @@ GUEST repeat_cpuid
   DONE
 END repeat_cpuid
 
+// RDX: from one page to the next.
 GUEST repeat_page
 1:
   mov %eax, (%rdi)
-  add $4096, %rdi
+  add %rdx, %rdi
   dec %rcx
   jnz 1b
   DONE
