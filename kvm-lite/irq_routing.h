@@ -16,9 +16,9 @@ struct kvm_irq_routing_entry;
 /* GSIs 0 to 4095, as many as KVM's table has routes. */
 #define KVML_ROUTES_MAX	4096u
 
+/* The upper half of the address means nothing to LAPICs. */
 struct kvml_msi {
-	u32 address_low;
-	u32 address_high;
+	u32 address;
 	u32 data;
 	bool active;
 };
