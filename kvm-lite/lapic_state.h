@@ -138,9 +138,6 @@ static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
 	return apic->base & KVML_APIC_BASE_X2APIC;
 }
 
-/* Enabled in IA32_APIC_BASE and in SVR: takes fixed interrupts. */
-bool kvml_apic_software_enabled(const struct kvml_apic *apic);
-
 /*
  * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, x2APIC where
  * @x2apic is false, or a mode that cannot follow the present one.
