@@ -79,14 +79,6 @@ static void send_ipi(struct kvml_apic *apic, struct kvml_apic_effects *effects)
 	effects->flags |= KVML_APIC_EFFECT_SEND;
 }
 
-static void send_self_ipi(struct kvml_apic *apic, u8 vector, struct kvml_apic_effects *effects)
-{
-	if (vector < FIRST_LEGAL_VECTOR)
-		apic_report_error(apic, ESR_SEND_ILLEGAL, effects);
-	else
-		apic_accept_vector(apic, vector, false, effects);
-}
-
 static u32 read_register(struct kvml_apic *apic, u32 offset, u64 now_ns)
 {
 	switch (offset) {
@@ -157,7 +149,10 @@ static void write_register(struct kvml_apic *apic, u32 offset, u64 value, u64 no
 		apic_write_timer_divide(apic, kept, now_ns, effects);
 		break;
 	case KVML_APIC_SELF_IPI:
-		send_self_ipi(apic, (u8)value, effects);
+		if (value < FIRST_LEGAL_VECTOR)
+			apic_report_error(apic, ESR_SEND_ILLEGAL, effects);
+		else
+			apic_accept_vector(apic, (u8)value, false, effects);
 		break;
 	default:
 		*reg = kept;
@@ -230,11 +225,6 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
 		return -EINVAL;
 	write_register(apic, offset, value, now_ns, effects);
 	return 0;
-}
-
-u64 kvml_apic_read_cr8(const struct kvml_apic *apic)
-{
-	return (apic_get(apic, KVML_APIC_TPR) & 0xf0) >> 4;
 }
 
 void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects)

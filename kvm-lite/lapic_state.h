@@ -162,12 +162,20 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
 			struct kvml_apic_effects *effects);
 
 /* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
-u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic);
+static inline u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic)
+{
+	return apic->tsc_deadline;
+}
+
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline,
 				  struct kvml_apic_effects *effects);
 
 /* CR8 is TPR[7:4]; @cr8 below 16. */
-u64 kvml_apic_read_cr8(const struct kvml_apic *apic);
+static inline u64 kvml_apic_read_cr8(const struct kvml_apic *apic)
+{
+	return apic->regs[KVML_APIC_TPR / 16] >> 4;
+}
+
 void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects);
 
 /* The vector that the processor would take now, or -1. */

@@ -91,11 +91,6 @@ void apic_restore_timer(struct kvml_apic *apic, u32 remaining, u64 now_ns,
 	start_counting(apic, remaining, now_ns, effects);
 }
 
-u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic)
-{
-	return apic->tsc_deadline;
-}
-
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline,
 				  struct kvml_apic_effects *effects)
 {
