@@ -324,14 +324,17 @@ void kvml_lapic_set_cr8(struct kvml_vcpu *vcpu, u64 cr8)
 
 void kvml_lapic_get_state(struct kvml_vcpu *vcpu, struct kvm_lapic_state *state)
 {
-	kvml_apic_save(begin(vcpu), state, ktime_get_ns());
+	struct kvml_apic *apic = begin(vcpu);
+
+	kvml_apic_save(apic, state, ktime_get_ns());
 	spin_unlock_irq(&vcpu->lapic.lock);
 }
 
 int kvml_lapic_set_state(struct kvml_vcpu *vcpu, const struct kvm_lapic_state *state)
 {
 	struct kvml_apic_effects effects = {};
-	const int outcome = kvml_apic_restore(begin(vcpu), state, ktime_get_ns(), &effects);
+	struct kvml_apic *apic = begin(vcpu);
+	const int outcome = kvml_apic_restore(apic, state, ktime_get_ns(), &effects);
 
 	finish(vcpu, &effects);
 	return outcome;
