@@ -10,35 +10,8 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#define EPT_READ	BIT_ULL(0)
-#define EPT_WRITE	BIT_ULL(1)
-#define EPT_EXECUTE	BIT_ULL(2)
-#define EPT_ALL		(EPT_READ | EPT_WRITE | EPT_EXECUTE)
-#define EPT_WRITE_BACK	(6ULL << 3)
-#define EPT_IGNORE_PAT	BIT_ULL(6)
-#define EPT_LARGE	BIT_ULL(7)
-#define EPT_ADDRESS	GENMASK_ULL(51, 12)
-#define ENTRIES		512u
-#define LARGE_PAGES	512u	/* 4 KiB pages in a 2 MiB page */
-#define LEAF_LEVEL	1
-#define ROOT_LEVEL	4
 /* A fault that goes on where the last one ended maps up to so many pages that the process has. */
 #define AHEAD_PAGES	16u
-
-static u32 index_at(u64 gfn, int level)
-{
-	return (gfn >> (9 * (level - 1))) & (ENTRIES - 1);
-}
-
-static bool is_leaf(u64 entry, int level)
-{
-	return level == LEAF_LEVEL || (entry & EPT_LARGE);
-}
-
-static u64 *table_of(u64 entry)
-{
-	return __va(entry & EPT_ADDRESS);
-}
 
 int kvml_ept_create(struct kvml_vm *vm)
 {
@@ -49,20 +22,14 @@ int kvml_ept_create(struct kvml_vm *vm)
 	return 0;
 }
 
-static void free_table(u64 *table, int level)
+static void free_table(u64 *table)
 {
-	u32 i;
-
-	for (i = 0; level > LEAF_LEVEL && i < ENTRIES; i++) {
-		if (table[i] && !is_leaf(table[i], level))
-			free_table(table_of(table[i]), level - 1);
-	}
 	free_page((unsigned long)table);
 }
 
 void kvml_ept_destroy(struct kvml_vm *vm)
 {
-	free_table(vm->ept.root, ROOT_LEVEL);
+	kvml_ept_free(vm->ept.root, KVML_EPT_ROOT_LEVEL, free_table);
 }
 
 static void ignore(void *unused)
@@ -87,51 +54,6 @@ void kvml_ept_flush(struct kvml_vm *vm)
 	}
 	/* Any interrupt brings a vCPU out; on its way back it sees the generation. */
 	smp_call_function_many(&vm->flush_mask, ignore, NULL, true);
-}
-
-/* Calls @change on each leaf of [gfn, end) in @table; true if one changed. */
-static bool change_leaves(u64 *table, int level, u64 gfn, u64 end, u64 (*change)(u64 entry))
-{
-	const u64 span = 1ULL << (9 * (level - 1));
-	bool changed = false;
-
-	while (gfn < end) {
-		u64 *entry = &table[index_at(gfn, level)];
-		const u64 next = min(end, (gfn | (span - 1)) + 1);
-
-		if (*entry && is_leaf(*entry, level)) {
-			const u64 value = change(*entry);
-
-			changed |= value != *entry;
-			WRITE_ONCE(*entry, value);
-		} else if (*entry) {
-			changed |= change_leaves(table_of(*entry), level - 1, gfn, next, change);
-		}
-		gfn = next;
-	}
-	return changed;
-}
-
-static u64 no_entry(u64 entry)
-{
-	return 0;
-}
-
-static u64 without_write(u64 entry)
-{
-	return entry & ~EPT_WRITE;
-}
-
-bool kvml_ept_zap(struct kvml_vm *vm, u64 gfn, u64 pages)
-{
-	lockdep_assert_held(&vm->ept.lock);
-	return change_leaves(vm->ept.root, ROOT_LEVEL, gfn, gfn + pages, no_entry);
-}
-
-bool kvml_ept_write_protect(struct kvml_vm *vm, u64 gfn, u64 pages)
-{
-	lockdep_assert_held(&vm->ept.lock);
-	return change_leaves(vm->ept.root, ROOT_LEVEL, gfn, gfn + pages, without_write);
 }
 
 /* ----- Faults ----- */
@@ -183,88 +105,52 @@ out:
 static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
 			  const struct fault *fault)
 {
-	const u64 first = fault->gfn & ~(u64)(LARGE_PAGES - 1);
+	const u64 first = fault->gfn & ~(u64)(KVML_EPT_LARGE_PAGES - 1);
 
 	if (!kvml_vmx.large_pages || fault->logged)
 		return false;
-	if (first < slot->gfn || first + LARGE_PAGES > slot->gfn + slot->pages)
+	if (first < slot->gfn || first + KVML_EPT_LARGE_PAGES > slot->gfn + slot->pages)
 		return false;
 	/* Guest and process have to agree on where 2 MiB begin. */
-	if ((slot->hva >> PAGE_SHIFT ^ slot->gfn) & (LARGE_PAGES - 1))
+	if ((slot->hva >> PAGE_SHIFT ^ slot->gfn) & (KVML_EPT_LARGE_PAGES - 1))
 		return false;
 	return host_page_is_large(vm, fault->hva);
 }
 
-/*
- * ept.lock held. The table at @level that maps the page, with the tables above it. Null if one of
- * them is missing and there is no spare one.
- */
-static u64 *descend(struct kvml_vm *vm, struct fault *fault, int level)
+/* Of a fault's pages, the one at @index. */
+static u64 leaf_of(const struct fault *fault, u32 index, int level)
 {
-	u64 *table = vm->ept.root;
-	int at;
+	const bool writable = fault->writable && (!fault->logged || fault->write);
 
-	for (at = ROOT_LEVEL; at > level; at--) {
-		u64 *entry = &table[index_at(fault->gfn, at)];
-
-		/* A 2 MiB leaf that is in the way no longer holds. */
-		if (*entry && is_leaf(*entry, at)) {
-			WRITE_ONCE(*entry, 0);
-			kvml_ept_flush(vm);
-		}
-		if (!*entry) {
-			if (!fault->spare)
-				return NULL;
-			WRITE_ONCE(*entry, __pa(fault->spare) | EPT_ALL);
-			fault->spare = NULL;
-		}
-		table = table_of(*entry);
-	}
-	return table;
-}
-
-static u64 entry_value(const struct fault *fault, u32 page)
-{
-	u64 value = page_to_phys(fault->pages[page]) | EPT_READ | EPT_EXECUTE | EPT_WRITE_BACK |
-		EPT_IGNORE_PAT;
-
-	if (fault->writable && (!fault->logged || fault->write))
-		value |= EPT_WRITE;
-	return value;
+	return kvml_ept_leaf(page_to_phys(fault->pages[index]), level, writable);
 }
 
 /* ept.lock held. False: a table is missing, fault->spare is to be filled. */
 static bool map_pages(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault *fault)
 {
-	const int level = can_map_large(vm, slot, fault) ? 2 : LEAF_LEVEL;
-	u64 *table = descend(vm, fault, level);
-	u64 value = entry_value(fault, 0);
+	const int level = can_map_large(vm, slot, fault) ? KVML_EPT_LARGE_LEVEL :
+		KVML_EPT_LEAF_LEVEL;
+	struct kvml_ept_replaced replaced = {};
+	bool flush = false;
+	u64 *table = kvml_ept_descend(vm->ept.root, fault->gfn, level, &fault->spare, &flush);
 	u64 *entry;
-	u64 old;
 	u32 i;
 
-	if (!table)
-		return false;
-	entry = &table[index_at(fault->gfn, level)];
-	old = *entry;
-	if (level == 2)
-		value = (value & ~(u64)(LARGE_PAGES * PAGE_SIZE - PAGE_SIZE)) | EPT_LARGE;
-	if (fault->logged && fault->write)
-		__set_bit(fault->gfn - slot->gfn, slot->dirty);
-	/* Another vCPU may have been faster, and allowed more. */
-	if ((old & ~EPT_WRITE) == (value & ~EPT_WRITE))
-		value |= old & EPT_WRITE;
-	WRITE_ONCE(*entry, value);
-	if (old && (old & EPT_ADDRESS) != (value & EPT_ADDRESS)) {
+	if (table) {
+		if (fault->logged && fault->write)
+			__set_bit(fault->gfn - slot->gfn, slot->dirty);
+		entry = &table[kvml_ept_index(fault->gfn, level)];
+		replaced = kvml_ept_set(entry, level, leaf_of(fault, 0, level));
+		for (i = 1; level == KVML_EPT_LEAF_LEVEL && i < fault->count; i++) {
+			if (!entry[i])
+				WRITE_ONCE(entry[i], leaf_of(fault, i, level));
+		}
+	}
+	if (flush || replaced.flush)
 		kvml_ept_flush(vm);
-		if (!is_leaf(old, level))
-			free_table(table_of(old), level - 1);
-	}
-	for (i = 1; level == LEAF_LEVEL && i < fault->count; i++) {
-		if (!entry[i])
-			WRITE_ONCE(entry[i], entry_value(fault, i));
-	}
-	return true;
+	if (replaced.table)
+		kvml_ept_free(replaced.table, replaced.level, free_table);
+	return table;
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
@@ -272,7 +158,8 @@ static u32 pages_ahead(const struct kvml_vcpu *vcpu, const struct kvml_memslot *
 		       const struct fault *fault)
 {
 	const u64 in_slot = slot->gfn + slot->pages - fault->gfn;
-	const u32 in_table = ENTRIES - index_at(fault->gfn, LEAF_LEVEL);
+	const u32 in_table = KVML_EPT_ENTRIES -
+		kvml_ept_index(fault->gfn, KVML_EPT_LEAF_LEVEL);
 
 	if (fault->gfn != vcpu->next_gfn || fault->logged)
 		return 1;

@@ -1,13 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * From guest-linear to guest-physical addresses, through the guest's own page tables (SDM volume 3,
- * "Paging"). Needed only for MMIO instructions and string I/O. Each entry is read once. Supervisor
- * protections (SMAP, protection keys) are the processor's business: it has made the same access.
- */
-#include "internal.h"
-
-#include <asm/processor-flags.h>
-#include <asm/trap_pf.h>
+#include "guest_walk.h"
 
 #define ENTRY_ADDRESS	GENMASK_ULL(51, 12)
 #define PRESENT		BIT_ULL(0)
@@ -16,119 +8,81 @@
 #define LARGE		BIT_ULL(7)
 #define NO_EXECUTE	BIT_ULL(63)
 
-struct walk {
-	struct kvml_vcpu *vcpu;
-	u64 linear;
-	u32 access;		/* as in a #PF error code: PF_WRITE and so on */
-	u32 error;
-	bool long_entries;	/* 8 bytes each: PAE and 64-bit */
-};
+/* The ways to cut an address, by the number of levels. */
+enum { LEVELS_32 = 2, LEVELS_PAE = 3, LEVELS_64 = 4 };
+
+static int levels_of(const struct kvml_paging *paging)
+{
+	if (paging->long_mode)
+		return LEVELS_64;
+	return paging->pae ? LEVELS_PAE : LEVELS_32;
+}
 
 /* May an access like this pass @entry? */
-static bool allowed(const struct walk *walk, u64 entry)
+static bool allowed(const struct kvml_paging *paging, u32 access, u64 entry)
 {
-	const bool user = walk->access & X86_PF_USER;
+	const bool user = access & KVML_ACCESS_USER;
 
-	if ((walk->access & X86_PF_WRITE) && !(entry & WRITABLE) &&
-	    (user || (kvml_cr0() & X86_CR0_WP)))
+	if ((access & KVML_ACCESS_WRITE) && !(entry & WRITABLE) &&
+	    (user || paging->write_protect))
 		return false;
 	if (user && !(entry & USER))
 		return false;
-	return !((walk->access & X86_PF_INSTR) && walk->long_entries && (entry & NO_EXECUTE));
+	/* Entries of 32-bit paging have no such bit, and end before it. */
+	return !((access & KVML_ACCESS_FETCH) && (entry & NO_EXECUTE));
 }
 
-static int read_entry(const struct walk *walk, u64 table, u32 index, u64 *entry)
+static bool is_page(const struct kvml_paging *paging, int levels, int level, u64 entry)
 {
-	const u32 size = walk->long_entries ? 8 : 4;
-
-	*entry = 0;
-	return kvml_read_guest(walk->vcpu->vm, table + index * size, entry, size);
+	if (level == 1)
+		return true;
+	if (!(entry & LARGE))
+		return false;
+	if (level == 2)
+		return levels != LEVELS_32 || paging->large;
+	return level == 3 && levels == LEVELS_64;
 }
 
-static int walk_tables(struct walk *walk, u64 table, int levels, u64 *gpa)
+/* The address in a leaf; of 4 MiB pages, bits 39:32 stand in 20:13 (PSE-36). */
+static u64 page_address(int levels, int level, u64 entry)
 {
-	const u32 bits = walk->long_entries ? 9 : 10;
+	if (levels == LEVELS_32 && level == 2)
+		return (entry & GENMASK_ULL(31, 22)) | (entry & GENMASK_ULL(20, 13)) << 19;
+	return entry & ENTRY_ADDRESS;
+}
+
+int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
+{
+	const int levels = levels_of(paging);
+	const u32 bits = levels == LEVELS_32 ? 10 : 9;
+	const u32 size = levels == LEVELS_32 ? 4 : 8;
+	u64 table = paging->cr3 & (levels == LEVELS_PAE ? 0xffffffe0u : ENTRY_ADDRESS);
 	int level;
 
-	for (level = levels; level > 0; level--) {
+	/* Outside 64-bit code addresses wrap at 4 GiB. */
+	if (!paging->long_mode)
+		linear = (u32)linear;
+	*gpa = linear;
+	*error = 0;
+	for (level = paging->enabled ? levels : 0; level > 0; level--) {
 		const u32 shift = 12 + bits * (level - 1);
-		const u64 page = (1ULL << shift) - 1;
-		u64 entry;
+		const u64 offset = linear & ((1ULL << shift) - 1);
+		const u32 index = (linear >> shift) & ((1u << bits) - 1);
+		u64 entry = 0;
 
-		if (read_entry(walk, table, walk->linear >> shift & ((1u << bits) - 1), &entry) ||
-		    !(entry & PRESENT)) {
-			walk->error = walk->access;
+		*error = access;
+		if (paging->read(paging->context, table + index * size, &entry, size) ||
+		    !(entry & PRESENT))
 			return -EFAULT;
-		}
 		/* The top entries of PAE paging carry no permissions. */
-		if (!(levels == 3 && level == 3) && !allowed(walk, entry)) {
-			walk->error = walk->access | X86_PF_PROT;
+		*error = access | KVML_FAULT_PRESENT;
+		if (!(levels == LEVELS_PAE && level == 3) && !allowed(paging, access, entry))
 			return -EFAULT;
-		}
-		if (level == 1 || (level <= 3 && levels != 3 && (entry & LARGE)) ||
-		    (levels == 3 && level == 2 && (entry & LARGE))) {
-			*gpa = (entry & ENTRY_ADDRESS & ~page) | (walk->linear & page);
-			return 0;
-		}
 		table = entry & ENTRY_ADDRESS;
-	}
-	return -EFAULT;
-}
-
-int kvml_translate(struct kvml_vcpu *vcpu, u64 linear, u32 access, u64 *gpa, u32 *error)
-{
-	struct walk walk = { .vcpu = vcpu, .linear = linear, .access = access };
-	const u64 cr3 = vmread(GUEST_CR3);
-	const u64 cr4 = kvml_cr4();
-	int outcome;
-
-	if (!(kvml_cr0() & X86_CR0_PG)) {
-		*gpa = linear;
-		return 0;
-	}
-	if (kvml_in_long_mode()) {
-		walk.long_entries = true;
-		outcome = walk_tables(&walk, cr3 & ENTRY_ADDRESS, 4, gpa);
-	} else if (cr4 & X86_CR4_PAE) {
-		walk.long_entries = true;
-		outcome = walk_tables(&walk, cr3 & 0xffffffe0, 3, gpa);
-	} else {
-		outcome = walk_tables(&walk, cr3 & 0xfffff000, 2, gpa);
-	}
-	*error = walk.error;
-	return outcome;
-}
-
-static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access,
-		       bool write)
-{
-	while (size) {
-		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
-		u32 error = 0;
-		u64 gpa;
-
-		if (kvml_translate(vcpu, linear, access, &gpa, &error)) {
-			kvml_inject_page_fault(vcpu, linear, error);
-			return -EFAULT;
+		if (is_page(paging, levels, level, entry)) {
+			*gpa = (page_address(levels, level, entry) & ~((1ULL << shift) - 1)) | offset;
+			break;
 		}
-		if (write ? kvml_write_guest(vcpu->vm, gpa, data, part) :
-			    kvml_read_guest(vcpu->vm, gpa, data, part))
-			return -ENXIO;
-		linear += part;
-		data += part;
-		size -= part;
 	}
 	return 0;
-}
-
-int kvml_read_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access)
-{
-	return copy_linear(vcpu, linear, data, size, access, false);
-}
-
-int kvml_write_linear(struct kvml_vcpu *vcpu, u64 linear, const void *data, u32 size)
-{
-	const u32 access = X86_PF_WRITE | (kvml_cpl() == 3 ? X86_PF_USER : 0);
-
-	return copy_linear(vcpu, linear, (void *)data, size, access, true);
 }

@@ -32,6 +32,8 @@
 #include <asm/msr.h>
 #include <asm/tsc.h>
 
+#include "ept_walk.h"
+#include "guest_walk.h"
 #include "interrupts.h"
 #include "mmio_decode.h"
 
@@ -238,18 +240,8 @@ void kvml_ept_destroy(struct kvml_vm *vm);
  * memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write);
-/* Takes away all entries of [gfn, gfn + pages); ept.lock held. True: kvml_ept_flush() is due. */
-bool kvml_ept_zap(struct kvml_vm *vm, u64 gfn, u64 pages);
-bool kvml_ept_write_protect(struct kvml_vm *vm, u64 gfn, u64 pages);
-/* Waits until no vCPU uses an entry taken away before; ept.lock held. */
+/* After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held. */
 void kvml_ept_flush(struct kvml_vm *vm);
-
-/* ----- guest_walk.c: guest-linear to guest-physical ----- */
-/* -EFAULT: not mapped, or not so; *@error is the #PF error code. */
-int kvml_translate(struct kvml_vcpu *vcpu, u64 linear, u32 access, u64 *gpa, u32 *error);
-/* Copies through the guest's page tables; injects #PF and gives -EFAULT if that fails. */
-int kvml_read_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access);
-int kvml_write_linear(struct kvml_vcpu *vcpu, u64 linear, const void *data, u32 size);
 
 /* ----- vcpu.c ----- */
 long kvml_vcpu_create(struct kvml_vm *vm, unsigned long id);

@@ -6,7 +6,6 @@
 #include "internal.h"
 
 #include <asm/processor-flags.h>
-#include <asm/trap_pf.h>
 
 #define RAX	0
 #define RCX	1
@@ -25,6 +24,58 @@ static enum kvml_next emulation_failed(struct kvml_vcpu *vcpu)
 static u64 low_bytes(u64 value, u32 size)
 {
 	return size == 8 ? value : value & ((1ULL << (8 * size)) - 1);
+}
+
+/* ----- Guest-linear memory ----- */
+
+static int read_entry(void *context, u64 gpa, void *data, u32 size)
+{
+	return kvml_read_guest(context, gpa, data, size);
+}
+
+static struct kvml_paging guest_paging(struct kvml_vcpu *vcpu)
+{
+	const u64 cr0 = kvml_cr0();
+	const u64 cr4 = kvml_cr4();
+
+	return (struct kvml_paging) {
+		.enabled = cr0 & X86_CR0_PG,
+		.write_protect = cr0 & X86_CR0_WP,
+		.long_mode = kvml_in_long_mode(),
+		.pae = cr4 & X86_CR4_PAE,
+		.large = cr4 & X86_CR4_PSE,
+		.cr3 = vmread(GUEST_CR3),
+		.read = read_entry,
+		.context = vcpu->vm,
+	};
+}
+
+/*
+ * Copies through the guest's page tables, as the guest itself would at its privilege level. -EFAULT:
+ * it may not, and #PF is injected; -ENXIO: there is no memory.
+ */
+static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access)
+{
+	const struct kvml_paging paging = guest_paging(vcpu);
+
+	access |= kvml_cpl() == 3 ? KVML_ACCESS_USER : 0;
+	while (size) {
+		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
+		u32 error;
+		u64 gpa;
+
+		if (kvml_guest_walk(&paging, linear, access, &gpa, &error)) {
+			kvml_inject_page_fault(vcpu, linear, error);
+			return -EFAULT;
+		}
+		if (access & KVML_ACCESS_WRITE ? kvml_write_guest(vcpu->vm, gpa, data, part) :
+						 kvml_read_guest(vcpu->vm, gpa, data, part))
+			return -ENXIO;
+		linear += part;
+		data += part;
+		size -= part;
+	}
+	return 0;
 }
 
 /* ----- Ports ----- */
@@ -101,8 +152,7 @@ static enum kvml_next handle_string(struct kvml_vcpu *vcpu, u64 qualification)
 		io->kind = KVML_IO_STRING_IN;
 		return port_to_user(vcpu, true, port, count);
 	}
-	outcome = kvml_read_linear(vcpu, io->address, vcpu->pio, io->size * count,
-				   kvml_cpl() == 3 ? X86_PF_USER : 0);
+	outcome = copy_linear(vcpu, io->address, vcpu->pio, io->size * count, 0);
 	if (outcome == -EFAULT)
 		return KVML_RESUME;
 	if (outcome)
@@ -148,7 +198,6 @@ static enum kvml_code_size code_size(void)
 static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 {
 	const enum kvml_code_size code = code_size();
-	const u32 access = X86_PF_INSTR | (kvml_cpl() == 3 ? X86_PF_USER : 0);
 	u8 bytes[KVML_INSTRUCTION_MAX];
 	u64 linear = vmread(GUEST_RIP);
 	u32 count;
@@ -158,12 +207,12 @@ static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 		linear = (u32)(linear + vmread(GUEST_CS_BASE));
 	/* The next page is touched only if the instruction reaches into it. */
 	count = min_t(u32, sizeof(bytes), PAGE_SIZE - offset_in_page(linear));
-	outcome = kvml_read_linear(vcpu, linear, bytes, count, access);
+	outcome = copy_linear(vcpu, linear, bytes, count, KVML_ACCESS_FETCH);
 	if (!outcome)
 		outcome = kvml_mmio_decode(bytes, count, code, mmio);
 	if (outcome == -ENODATA) {
-		outcome = kvml_read_linear(vcpu, linear + count, bytes + count,
-					   sizeof(bytes) - count, access);
+		outcome = copy_linear(vcpu, linear + count, bytes + count, sizeof(bytes) - count,
+				      KVML_ACCESS_FETCH);
 		if (!outcome)
 			outcome = kvml_mmio_decode(bytes, sizeof(bytes), code, mmio);
 	}
@@ -275,8 +324,8 @@ enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 static int complete_string(struct kvml_vcpu *vcpu)
 {
 	const bool repeat = vmread(EXIT_QUALIFICATION) & BIT(5);
-	const int outcome = kvml_write_linear(vcpu, vcpu->io.address, vcpu->pio,
-					      vcpu->io.size * vcpu->io.count);
+	const int outcome = copy_linear(vcpu, vcpu->io.address, vcpu->pio,
+					vcpu->io.size * vcpu->io.count, KVML_ACCESS_WRITE);
 
 	/* A page fault goes to the guest, which repeats the instruction. */
 	if (outcome == -EFAULT)

@@ -87,7 +87,7 @@ static void replace_slot(struct kvml_vm *vm, struct kvml_memslot *old,
 	down_write(&vm->slots_lock);
 	spin_lock(&vm->ept.lock);
 	if (old) {
-		if (kvml_ept_zap(vm, old->gfn, old->pages))
+		if (kvml_ept_apply(vm->ept.root, old->gfn, old->pages, KVML_EPT_ZAP))
 			kvml_ept_flush(vm);
 		i = old - vm->slots;
 		memmove(old, old + 1, (vm->slot_count - i - 1) * sizeof(*old));
@@ -188,7 +188,7 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log)
 	memcpy(copy, slot->dirty, longs * sizeof(long));
 	memset(slot->dirty, 0, longs * sizeof(long));
 	/* The next write to each page has to be seen again. */
-	if (kvml_ept_write_protect(vm, slot->gfn, slot->pages))
+	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_WRITE_PROTECT))
 		kvml_ept_flush(vm);
 	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);

@@ -9,11 +9,17 @@
 
 #ifdef __KERNEL__
 
+#include <asm/page.h>
 #include <linux/bits.h>
+#include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/nospec.h>
 #include <linux/string.h>
 #include <linux/types.h>
+
+/* A table's address in memory, as the processor knows it, and where it is read and written. */
+#define kvml_pointer_to(address)	((void *)__va(address))
+#define kvml_address_of(pointer)	((u64)__pa(pointer))
 
 #else
 
@@ -41,6 +47,10 @@ typedef int64_t s64;
 #ifndef GENMASK_ULL
 #define GENMASK_ULL(high, low) ((~0ULL << (low)) & (~0ULL >> (63 - (high))))
 #endif
+#define WRITE_ONCE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
+/* One address space: a table lies where its address says. */
+#define kvml_pointer_to(address) ((void *)(uintptr_t)(address))
+#define kvml_address_of(pointer) ((u64)(uintptr_t)(pointer))
 /* Nothing out here is to be kept from who chooses the index. */
 #define array_index_nospec(index, size) (index)
 

@@ -16,11 +16,8 @@ static struct kvml_vm *vm_of(struct mmu_notifier *notifier)
 	return container_of(notifier, struct kvml_vm, notifier);
 }
 
-typedef bool (*backed_range_fn)(struct kvml_vm *vm, u64 gfn, u64 pages);
-
-/* Calls @change with each range of guest pages that [start, end) backs; ept.lock held. */
-static bool change_backed(struct kvml_vm *vm, unsigned long start, unsigned long end,
-			  backed_range_fn change)
+/* Takes away the entries of all guest pages that [start, end) backs; ept.lock held. */
+static bool zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
 {
 	bool changed = false;
 	u32 i;
@@ -32,8 +29,9 @@ static bool change_backed(struct kvml_vm *vm, unsigned long start, unsigned long
 		const unsigned long to = min(PAGE_ALIGN(end), slot_end);
 
 		if (from < to)
-			changed |= change(vm, slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
-					  (to - from) >> PAGE_SHIFT);
+			changed |= kvml_ept_apply(vm->ept.root,
+						   slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
+						   (to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
 	}
 	return changed;
 }
@@ -44,7 +42,7 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.invalidations++;
-	if (change_backed(vm, range->start, range->end, kvml_ept_zap))
+	if (zap_backed(vm, range->start, range->end))
 		kvml_ept_flush(vm);
 	spin_unlock(&vm->ept.lock);
 	return 0;
@@ -67,7 +65,7 @@ static void release_mm(struct mmu_notifier *notifier, struct mm_struct *mm)
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.sequence++;
-	if (change_backed(vm, 0, TASK_SIZE_MAX, kvml_ept_zap))
+	if (zap_backed(vm, 0, TASK_SIZE_MAX))
 		kvml_ept_flush(vm);
 	spin_unlock(&vm->ept.lock);
 }

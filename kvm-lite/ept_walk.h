@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The extended page tables as a data structure (SDM volume 3, "The Extended Page Table Mechanism"):
+ * four levels, leaves of 4 KiB at level 1 and of 2 MiB at level 2. Nothing here locks, allocates or
+ * flushes: ept.c calls it with ept.lock held and does what the results ask for. Pure.
+ *
+ * Invariant: an entry that is not 0 is a leaf or leads to one table that nobody else leads to.
+ */
+#ifndef KVML_EPT_WALK_H
+#define KVML_EPT_WALK_H
+
+#include "portable.h"
+
+#define KVML_EPT_ENTRIES	512u
+#define KVML_EPT_LARGE_PAGES	512u	/* 4 KiB pages in a 2 MiB page */
+#define KVML_EPT_LEAF_LEVEL	1
+#define KVML_EPT_LARGE_LEVEL	2
+#define KVML_EPT_ROOT_LEVEL	4
+#define KVML_EPT_GFN_BITS	36	/* what four levels reach */
+
+#define KVML_EPT_READ		BIT_ULL(0)
+#define KVML_EPT_WRITE		BIT_ULL(1)
+#define KVML_EPT_EXECUTE	BIT_ULL(2)
+#define KVML_EPT_ADDRESS	GENMASK_ULL(51, 12)
+
+enum kvml_ept_change {
+	KVML_EPT_ZAP,
+	KVML_EPT_WRITE_PROTECT,
+};
+
+/* What a new leaf did to what stood in its place. */
+struct kvml_ept_replaced {
+	bool flush;	/* processors may remember an entry that is gone */
+	u64 *table;	/* to be freed after the flush, with kvml_ept_free(); or null */
+	int level;	/* of that table */
+};
+
+/* The place of @gfn in a table at @level. */
+static inline u32 kvml_ept_index(u64 gfn, int level)
+{
+	return (gfn >> (9 * (level - 1))) & (KVML_EPT_ENTRIES - 1);
+}
+
+/* A leaf at @level for the page at @address, which may be any of a 2 MiB page's own. */
+u64 kvml_ept_leaf(u64 address, int level, bool writable);
+
+/*
+ * The table at @level that maps @gfn. A table that is missing on the way is taken from @spare, zeroed
+ * and one at a time: null if there is none, to be called again with one. A 2 MiB leaf on the way no
+ * longer holds and goes; *@flush is set then.
+ */
+u64 *kvml_ept_descend(u64 *root, u64 gfn, int level, u64 **spare, bool *flush);
+
+/* Puts @leaf into @entry of a table at @level. What is allowed for the same page already stays so. */
+struct kvml_ept_replaced kvml_ept_set(u64 *entry, int level, u64 leaf);
+
+/* Changes all leaves that map pages of [gfn, gfn + pages); true if one was changed. */
+bool kvml_ept_apply(u64 *root, u64 gfn, u64 pages, enum kvml_ept_change change);
+
+/* Hands @table and all tables below it to @release. */
+void kvml_ept_free(u64 *table, int level, void (*release)(u64 *table));
+
+#endif /* KVML_EPT_WALK_H */

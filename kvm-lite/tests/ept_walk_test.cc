@@ -1,0 +1,122 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "kvm-lite/tests/ept_model.h"
+
+namespace mote::kvm_lite {
+namespace {
+
+constexpr std::uint64_t kPage = 0x1234000;
+constexpr std::uint64_t kLargePage = 0x40000000;
+constexpr std::uint64_t kAccessed = 1u << 8;
+constexpr std::uint64_t kDirty = 1u << 9;
+
+TEST(EptWalk, NothingIsMappedAtFirst) {
+  EptModel ept;
+  EXPECT_TRUE(ept.holds());
+}
+
+TEST(EptWalk, FirstAndLastFrameOfFourLevels) {
+  EptModel ept;
+  EXPECT_TRUE(ept.map(0, kPage, false, true));
+  EXPECT_TRUE(ept.map(EptModel::kPages - 1, kPage + 0x1000, false, false));
+  EXPECT_TRUE(ept.holds());
+}
+
+TEST(EptWalk, EachMissingTableIsAskedFor) {
+  alignas(4096) std::uint64_t tables[4][KVML_EPT_ENTRIES] = {};
+  std::uint64_t* spare = nullptr;
+  bool flush = false;
+  for (int i = 1; i < 4; ++i) {
+    EXPECT_EQ(kvml_ept_descend(tables[0], 7, KVML_EPT_LEAF_LEVEL, &spare, &flush), nullptr);
+    spare = tables[i];
+  }
+  EXPECT_EQ(kvml_ept_descend(tables[0], 7, KVML_EPT_LEAF_LEVEL, &spare, &flush), tables[3]);
+  EXPECT_EQ(spare, nullptr);
+  EXPECT_FALSE(flush);
+}
+
+TEST(EptWalk, ALargePageKeepsItsOwnAddressBits) {
+  EptModel ept;
+  // The fault was in the middle: the leaf begins where 2 MiB begin.
+  EXPECT_TRUE(ept.map(5, kLargePage + 5 * 4096, true, true));
+  EXPECT_TRUE(ept.holds());
+  EXPECT_EQ(ept.walk(EptModel::frame(511)) & KVML_EPT_ADDRESS, kLargePage + 511 * 4096);
+}
+
+TEST(EptWalk, ALargePageTakesThePlaceOfATable) {
+  EptModel ept;
+  for (unsigned page = 0; page < 20; ++page)
+    EXPECT_TRUE(ept.map(page, kPage + page * 8192, false, true));
+  EXPECT_TRUE(ept.map(3, kLargePage, true, false));
+  EXPECT_TRUE(ept.holds());
+}
+
+TEST(EptWalk, ASmallPageShattersALargeOne) {
+  EptModel ept;
+  EXPECT_TRUE(ept.map(0, kLargePage, true, true));
+  EXPECT_TRUE(ept.map(9, kPage, false, true));
+  EXPECT_TRUE(ept.holds());
+  EXPECT_EQ(ept.walk(EptModel::frame(8)), 0u);
+}
+
+TEST(EptWalk, ZapOfAPartOfALargePageTakesAllOfIt) {
+  EptModel ept;
+  EXPECT_TRUE(ept.map(512, kLargePage, true, true));
+  EXPECT_TRUE(ept.change(600, 1, KVML_EPT_ZAP));
+  EXPECT_TRUE(ept.holds());
+  EXPECT_EQ(ept.walk(EptModel::frame(512)), 0u);
+}
+
+TEST(EptWalk, ChangesTellWhetherThereWasSomethingToChange) {
+  EptModel ept;
+  EXPECT_TRUE(ept.map(1, kPage, false, false));
+  EXPECT_TRUE(ept.change(1, 1, KVML_EPT_WRITE_PROTECT));  // It was read-only: no flush is due.
+  EXPECT_TRUE(ept.change(2, 100, KVML_EPT_ZAP));          // Nothing there.
+  EXPECT_TRUE(ept.change(0, 512, KVML_EPT_ZAP));
+  EXPECT_TRUE(ept.change(0, 0, KVML_EPT_ZAP));
+  EXPECT_TRUE(ept.holds());
+}
+
+// A vCPU that reads must not take back what another was allowed a moment ago: that one's TLB would
+// still write, and the dirty log would not hear of it.
+TEST(EptWalk, AReadKeepsTheWriteThatAnotherVcpuWasAllowed) {
+  std::uint64_t entry = 0;
+  kvml_ept_set(&entry, KVML_EPT_LEAF_LEVEL, kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, true));
+  entry |= kAccessed | kDirty;  // The processor has been there.
+  const auto replaced =
+      kvml_ept_set(&entry, KVML_EPT_LEAF_LEVEL, kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, false));
+  EXPECT_FALSE(replaced.flush);
+  EXPECT_NE(entry & KVML_EPT_WRITE, 0u);
+  EXPECT_EQ(entry & (kAccessed | kDirty), kAccessed | kDirty);
+}
+
+TEST(EptWalk, AnotherPageInItsPlaceIsFlushedAndStartsAfresh) {
+  std::uint64_t entry = kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, true) | kDirty;
+  const auto leaf = kvml_ept_leaf(kPage + 0x1000, KVML_EPT_LEAF_LEVEL, false);
+  EXPECT_TRUE(kvml_ept_set(&entry, KVML_EPT_LEAF_LEVEL, leaf).flush);
+  EXPECT_EQ(entry, leaf);
+}
+
+TEST(EptWalk, LongRandomHistoriesAgreeWithTheModel) {
+  std::minstd_rand engine(1);
+  const auto random = [&engine] { return static_cast<unsigned>(engine()); };
+  EptModel ept;
+  for (int step = 0; step < 3000; ++step) {
+    const unsigned page = random() % EptModel::kPages;
+    const bool done = random() % 3 == 0
+                          ? ept.change(page, random() % 600,
+                                       random() % 2 == 0 ? KVML_EPT_ZAP : KVML_EPT_WRITE_PROTECT)
+                          : ept.map(page, (random() % 64) << 21 | (page % 512) << 12,
+                                    random() % 16 == 0, random() % 2 == 0);
+    ASSERT_TRUE(done) << "step " << step;
+    if (step % 16 == 0) {
+      ASSERT_TRUE(ept.holds()) << "step " << step;
+    }
+  }
+  EXPECT_TRUE(ept.holds());
+}
+
+}  // namespace
+}  // namespace mote::kvm_lite
