@@ -51,7 +51,6 @@
 
 /* A range of guest-physical pages and the process's pages behind them. */
 struct kvml_memslot {
-	u32 id;
 	u32 flags;		/* KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY */
 	u64 gfn;
 	u64 pages;
@@ -76,8 +75,8 @@ struct kvml_vm {
 	struct mmu_notifier notifier;
 	struct mutex lock;
 	struct rw_semaphore slots_lock;
-	struct kvml_memslot slots[KVML_SLOTS_MAX];	/* sorted by gfn */
-	u32 slot_count;
+	struct kvml_memslot slots[KVML_SLOTS_MAX];	/* by id; without pages: not there */
+	u32 slot_count;			/* no slot from here on was ever there */
 	struct kvml_ept ept;
 	struct kvml_interrupts interrupts;
 	struct kvml_clock clock;
