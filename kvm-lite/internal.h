@@ -25,6 +25,7 @@
 #include <linux/preempt.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
@@ -208,6 +209,18 @@ enum kvml_next {
 	KVML_RESUME,		/* back into the guest */
 	KVML_TO_USER,		/* kvm_run says why */
 };
+
+/* The structure that an ioctl takes, as long as its number says. 0 or -EFAULT. */
+static inline int kvml_copy_in(void *data, const void __user *user, unsigned int command)
+{
+	return copy_from_user(data, user, _IOC_SIZE(command)) ? -EFAULT : 0;
+}
+
+/* As above, what it gives. */
+static inline int kvml_copy_out(void __user *user, const void *data, unsigned int command)
+{
+	return copy_to_user(user, data, _IOC_SIZE(command)) ? -EFAULT : 0;
+}
 
 /* ----- vm.c ----- */
 long kvml_vm_create(void);
