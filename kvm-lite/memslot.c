@@ -44,21 +44,17 @@ static bool overlaps(struct kvml_vm *vm, u32 wanted_id, const struct kvml_memslo
 	return false;
 }
 
-static int check_region(const struct kvm_userspace_memory_region *region)
+static bool region_is_valid(const struct kvm_userspace_memory_region *region)
 {
-	if (region->slot >= KVML_SLOTS_MAX ||
-	    (region->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)))
-		return -EINVAL;
-	if (!PAGE_ALIGNED(region->guest_phys_addr) || !PAGE_ALIGNED(region->memory_size) ||
-	    !PAGE_ALIGNED(region->userspace_addr))
-		return -EINVAL;
-	if (region->memory_size >> PAGE_SHIFT > SLOT_PAGES_MAX ||
-	    region->guest_phys_addr + region->memory_size < region->guest_phys_addr ||
-	    (region->guest_phys_addr + region->memory_size) >> PAGE_SHIFT > GFN_LIMIT)
-		return -EINVAL;
-	if (!access_ok((void __user *)region->userspace_addr, region->memory_size))
-		return -EINVAL;
-	return 0;
+	const u64 end = region->guest_phys_addr + region->memory_size;
+
+	return region->slot < KVML_SLOTS_MAX &&
+	       !(region->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)) &&
+	       PAGE_ALIGNED(region->guest_phys_addr | region->memory_size |
+			    region->userspace_addr) &&
+	       region->memory_size >> PAGE_SHIFT <= SLOT_PAGES_MAX &&
+	       end >= region->guest_phys_addr && end >> PAGE_SHIFT <= GFN_LIMIT &&
+	       access_ok((void __user *)region->userspace_addr, region->memory_size);
 }
 
 /* vm->lock held. */
@@ -81,14 +77,17 @@ static void replace_slot(struct kvml_vm *vm, u32 id, const struct kvml_memslot *
 		kvfree(old_dirty);
 }
 
-/* vm->lock held. */
+/* Makes the slot @wanted, which has no pages if it is to go. vm->lock held. */
 static int set_slot(struct kvml_vm *vm, u32 id, struct kvml_memslot *wanted)
 {
 	const struct kvml_memslot *old = &vm->slots[id];
 
+	if (!old->pages && !wanted->pages)
+		return -EINVAL;
 	/* KVM lets a slot move and change its flags, but not its size or its pages. */
-	if (old->pages && (old->pages != wanted->pages || old->hva != wanted->hva ||
-			   ((old->flags ^ wanted->flags) & KVM_MEM_READONLY)))
+	if (old->pages && wanted->pages &&
+	    (old->pages != wanted->pages || old->hva != wanted->hva ||
+	     ((old->flags ^ wanted->flags) & KVM_MEM_READONLY)))
 		return -EINVAL;
 	if (overlaps(vm, id, wanted))
 		return -EEXIST;
@@ -103,31 +102,21 @@ static int set_slot(struct kvml_vm *vm, u32 id, struct kvml_memslot *wanted)
 	return 0;
 }
 
-/* vm->lock held. */
-static int delete_slot(struct kvml_vm *vm, u32 id)
-{
-	const struct kvml_memslot none = {};
-
-	if (!vm->slots[id].pages)
-		return -EINVAL;
-	replace_slot(vm, id, &none);
-	return 0;
-}
-
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region)
 {
-	struct kvml_memslot wanted = {
-		.flags = region->flags,
-		.gfn = region->guest_phys_addr >> PAGE_SHIFT,
-		.pages = region->memory_size >> PAGE_SHIFT,
-		.hva = region->userspace_addr,
-	};
-	int outcome = check_region(region);
+	struct kvml_memslot wanted = {};
+	int outcome;
 
-	if (outcome)
-		return outcome;
+	if (!region_is_valid(region))
+		return -EINVAL;
+	if (region->memory_size) {
+		wanted.flags = region->flags;
+		wanted.gfn = region->guest_phys_addr >> PAGE_SHIFT;
+		wanted.pages = region->memory_size >> PAGE_SHIFT;
+		wanted.hva = region->userspace_addr;
+	}
 	mutex_lock(&vm->lock);
-	outcome = wanted.pages ? set_slot(vm, region->slot, &wanted) : delete_slot(vm, region->slot);
+	outcome = set_slot(vm, region->slot, &wanted);
 	mutex_unlock(&vm->lock);
 	return outcome;
 }
