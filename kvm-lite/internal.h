@@ -236,8 +236,6 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 void kvml_free_slots(struct kvml_vm *vm);
 /* The slot of @gfn, or null; slots_lock or ept.lock held. */
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn);
-/* Is there memory at @gpa? No lock held. */
-bool kvml_gpa_is_memory(struct kvml_vm *vm, u64 gpa);
 /* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
 int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);

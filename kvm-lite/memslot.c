@@ -20,16 +20,6 @@ struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn)
 	return NULL;
 }
 
-bool kvml_gpa_is_memory(struct kvml_vm *vm, u64 gpa)
-{
-	bool found;
-
-	down_read(&vm->slots_lock);
-	found = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
-	up_read(&vm->slots_lock);
-	return found;
-}
-
 static bool overlaps(struct kvml_vm *vm, u32 wanted_id, const struct kvml_memslot *wanted)
 {
 	u32 id;

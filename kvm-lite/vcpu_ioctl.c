@@ -111,6 +111,8 @@ static int set_vapic(struct kvml_vcpu *vcpu, const struct kvm_vapic_addr *page)
 /* What takes or gives one structure. @data has room for it and is zero at first. */
 static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *user, void *data)
 {
+	const int no_lapic = vcpu->vm->split_irqchip ? 0 : -EINVAL;
+
 	switch (command) {
 	case KVM_GET_REGS:
 		kvml_get_regs(vcpu, data);
@@ -153,14 +155,12 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *
 	case KVM_SET_XCRS:
 		return kvml_copy_in(data, user, command) ?: set_xcrs(vcpu, data);
 	case KVM_GET_LAPIC:
-		if (!vcpu->vm->split_irqchip)
-			return -EINVAL;
-		kvml_lapic_get_state(vcpu, data);
-		return 0;
+		if (!no_lapic)
+			kvml_lapic_get_state(vcpu, data);
+		return no_lapic;
 	case KVM_SET_LAPIC:
-		if (!vcpu->vm->split_irqchip)
-			return -EINVAL;
-		return kvml_copy_in(data, user, command) ?: kvml_lapic_set_state(vcpu, data);
+		return no_lapic ?: kvml_copy_in(data, user, command) ?:
+			kvml_lapic_set_state(vcpu, data);
 	case KVM_GET_MP_STATE:
 		get_mp_state(vcpu, data);
 		return 0;
