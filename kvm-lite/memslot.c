@@ -47,12 +47,28 @@ static bool region_is_valid(const struct kvm_userspace_memory_region *region)
 	       access_ok((void __user *)region->userspace_addr, region->memory_size);
 }
 
-/* vm->lock held. */
-static void replace_slot(struct kvml_vm *vm, u32 id, const struct kvml_memslot *wanted)
+/* Makes the slot @wanted, which has no pages if it is to go. vm->lock held. */
+static int set_slot(struct kvml_vm *vm, u32 id, struct kvml_memslot *wanted)
 {
 	struct kvml_memslot *slot = &vm->slots[id];
 	unsigned long *const old_dirty = slot->dirty;
 
+	if (!slot->pages && !wanted->pages)
+		return -EINVAL;
+	/* KVM lets a slot move and change its flags, but not its size or its pages. */
+	if (slot->pages && wanted->pages &&
+	    (slot->pages != wanted->pages || slot->hva != wanted->hva ||
+	     ((slot->flags ^ wanted->flags) & KVM_MEM_READONLY)))
+		return -EINVAL;
+	if (overlaps(vm, id, wanted))
+		return -EEXIST;
+	if (wanted->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		/* What was written before this moment stays known. */
+		wanted->dirty = old_dirty ?: kvcalloc(BITS_TO_LONGS(wanted->pages), sizeof(long),
+						      GFP_KERNEL_ACCOUNT);
+		if (!wanted->dirty)
+			return -ENOMEM;
+	}
 	down_write(&vm->slots_lock);
 	spin_lock(&vm->ept.lock);
 	if (kvml_ept_zap(vm, slot->gfn, slot->pages))
@@ -65,30 +81,6 @@ static void replace_slot(struct kvml_vm *vm, u32 id, const struct kvml_memslot *
 	up_write(&vm->slots_lock);
 	if (old_dirty != wanted->dirty)
 		kvfree(old_dirty);
-}
-
-/* Makes the slot @wanted, which has no pages if it is to go. vm->lock held. */
-static int set_slot(struct kvml_vm *vm, u32 id, struct kvml_memslot *wanted)
-{
-	const struct kvml_memslot *old = &vm->slots[id];
-
-	if (!old->pages && !wanted->pages)
-		return -EINVAL;
-	/* KVM lets a slot move and change its flags, but not its size or its pages. */
-	if (old->pages && wanted->pages &&
-	    (old->pages != wanted->pages || old->hva != wanted->hva ||
-	     ((old->flags ^ wanted->flags) & KVM_MEM_READONLY)))
-		return -EINVAL;
-	if (overlaps(vm, id, wanted))
-		return -EEXIST;
-	if (wanted->flags & KVM_MEM_LOG_DIRTY_PAGES) {
-		/* What was written before this moment stays known. */
-		wanted->dirty = old->dirty ?: kvcalloc(BITS_TO_LONGS(wanted->pages), sizeof(long),
-						       GFP_KERNEL_ACCOUNT);
-		if (!wanted->dirty)
-			return -ENOMEM;
-	}
-	replace_slot(vm, id, wanted);
 	return 0;
 }
 

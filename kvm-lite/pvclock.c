@@ -124,9 +124,7 @@ void kvml_clock_update(struct kvml_vcpu *vcpu)
 	mutex_unlock(&clock->lock);
 	if (!(vcpu->clock.system_time_msr & 1))
 		return;
-	info.flags = PVCLOCK_TSC_STABLE_BIT;
-	if (vcpu->clock.paused)
-		info.flags |= PVCLOCK_GUEST_STOPPED;
+	info.flags = PVCLOCK_TSC_STABLE_BIT | (vcpu->clock.paused ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock.paused = false;
 	write_versioned(vcpu->vm, vcpu->clock.system_time_msr & ~1ULL, &info, sizeof(info));
 }

@@ -42,14 +42,6 @@ static int set_fpu(struct kvml_vcpu *vcpu, const struct kvm_fpu *fpu)
 	return 0;
 }
 
-static int set_xsave(struct kvml_vcpu *vcpu, const struct kvm_xsave *area)
-{
-	u32 keys = 0;
-
-	return fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, area->region, kvml_supported_xcr0(),
-					      &keys);
-}
-
 static void get_xcrs(struct kvml_vcpu *vcpu, struct kvm_xcrs *xcrs)
 {
 	xcrs->nr_xcrs = 1;
@@ -112,6 +104,7 @@ static int set_vapic(struct kvml_vcpu *vcpu, const struct kvm_vapic_addr *page)
 static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *user, void *data)
 {
 	const int no_lapic = vcpu->vm->split_irqchip ? 0 : -EINVAL;
+	u32 keys = 0;
 
 	switch (command) {
 	case KVM_GET_REGS:
@@ -143,7 +136,9 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *
 					       kvml_supported_xcr0(), 0);
 		return 0;
 	case KVM_SET_XSAVE:
-		return kvml_copy_in(data, user, command) ?: set_xsave(vcpu, data);
+		return kvml_copy_in(data, user, command) ?:
+			fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data, kvml_supported_xcr0(),
+						       &keys);
 	case KVM_GET_FPU:
 		get_fpu(vcpu, data);
 		return 0;
@@ -177,14 +172,9 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *
 
 static long structure_ioctl(struct kvml_vcpu *vcpu, unsigned int command, void __user *user)
 {
-	const size_t size = _IOC_SIZE(command);
-	void *data;
+	void *data = kzalloc(_IOC_SIZE(command), GFP_KERNEL_ACCOUNT);
 	long outcome;
 
-	/* The largest of them. */
-	if (size > sizeof(struct kvm_xsave))
-		return -ENOTTY;
-	data = kzalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!data)
 		return -ENOMEM;
 	outcome = exchange(vcpu, command, user, data);
