@@ -3,7 +3,6 @@
 #include "internal.h"
 
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #define GFN_LIMIT	(1ULL << (46 - PAGE_SHIFT))	/* what a 4-level EPT and the CPUs reach */
 #define SLOT_PAGES_MAX	(1ULL << 31)
