@@ -22,8 +22,8 @@
 #define LARGE_PAGES	512u	/* 4 KiB pages in a 2 MiB page */
 #define LEAF_LEVEL	1
 #define ROOT_LEVEL	4
-/* One fault maps up to so many pages, if the process has them: guests touch the next ones soon. */
-#define AROUND_PAGES	16u
+/* A fault that goes on where the last one ended maps up to so many pages that the process has. */
+#define AHEAD_PAGES	16u
 
 static u32 index_at(u64 gfn, int level)
 {
@@ -143,7 +143,8 @@ struct fault {
 	bool writable;		/* the entries may allow writes */
 	bool logged;		/* dirty logging: 4 KiB pages, a write at a time */
 	u32 count;		/* of pages: the one at gfn, and those behind it that are here as well */
-	struct page *pages[AROUND_PAGES];
+	u32 wanted;		/* how many at the most */
+	struct page *pages[AHEAD_PAGES];
 	u64 *spare;		/* a table, allocated while the lock was not held */
 };
 
@@ -267,20 +268,21 @@ static bool map_pages(struct kvml_vm *vm, struct kvml_memslot *slot, struct faul
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
-static u32 pages_around(const struct kvml_memslot *slot, const struct fault *fault)
+static u32 pages_ahead(const struct kvml_vcpu *vcpu, const struct kvml_memslot *slot,
+		       const struct fault *fault)
 {
 	const u64 in_slot = slot->gfn + slot->pages - fault->gfn;
 	const u32 in_table = ENTRIES - index_at(fault->gfn, LEAF_LEVEL);
 
-	if (fault->logged)
+	if (fault->gfn != vcpu->next_gfn || fault->logged)
 		return 1;
-	return min_t(u64, min(in_table, AROUND_PAGES), in_slot);
+	return min_t(u64, min(in_table, AHEAD_PAGES), in_slot);
 }
 
 /* Pages that the process has already, without a fault of its own; true if the first is there. */
-static bool get_present(struct fault *fault, u32 count, bool writable)
+static bool get_present(struct fault *fault, u32 wanted, bool writable)
 {
-	const int got = get_user_pages_fast_only(fault->hva, count, writable ? FOLL_WRITE : 0,
+	const int got = get_user_pages_fast_only(fault->hva, wanted, writable ? FOLL_WRITE : 0,
 						 fault->pages);
 
 	if (got <= 0)
@@ -294,14 +296,13 @@ static bool get_present(struct fault *fault, u32 count, bool writable)
 static int get_pages(struct fault *fault, const struct kvml_memslot *slot)
 {
 	const bool read_only = slot->flags & KVM_MEM_READONLY;
-	const u32 count = pages_around(slot, fault);
 
 	if (fault->write && read_only)
 		return -ENOENT;
 	/* Writable even if the guest reads, if they are already: the first write need not fault. */
-	if (!read_only && get_present(fault, count, true))
+	if (!read_only && get_present(fault, fault->wanted, true))
 		return 0;
-	if (!fault->write && get_present(fault, count, false))
+	if (!fault->write && get_present(fault, fault->wanted, false))
 		return 0;
 	if (get_user_pages_fast(fault->hva, 1, fault->write ? FOLL_WRITE : 0, fault->pages) != 1)
 		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
@@ -364,6 +365,7 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write)
 		goto out;
 	fault.hva = slot->hva + (fault.gfn - slot->gfn) * PAGE_SIZE;
 	fault.logged = slot->dirty;
+	fault.wanted = pages_ahead(vcpu, slot, &fault);
 	/* Nearly always the tables are there; else each round adds one, from the root down. */
 	while ((outcome = try_to_map(vm, slot, &fault)) == -EAGAIN) {
 		fault.spare = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
@@ -373,6 +375,7 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write)
 		}
 	}
 	free_page((unsigned long)fault.spare);
+	vcpu->next_gfn = fault.gfn + fault.count;
 out:
 	up_read(&vm->slots_lock);
 	return outcome;

@@ -11,6 +11,7 @@
 
 #include <linux/eventfd.h>
 #include <linux/file.h>
+#include <linux/log2.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/version.h>
@@ -29,15 +30,20 @@ struct irqfd {
 	struct work_struct shutdown;
 };
 
+/* A write, or the writes that an ioeventfd waits for. */
+struct write {
+	enum kvml_bus bus;
+	u64 address;
+	u32 length;			/* 0: any, and any value */
+	bool any_value;
+	u64 value;
+};
+
 struct ioeventfd {
 	struct hlist_node node;
 	struct rcu_head rcu;
 	struct eventfd_ctx *eventfd;
-	enum kvml_bus bus;
-	u64 address;
-	u32 length;			/* 0: any */
-	bool any_value;
-	u64 value;
+	struct write write;
 };
 
 static struct workqueue_struct *shutdown_queue;
@@ -124,84 +130,79 @@ static int list_irqfd(struct irqfd *irqfd)
 	return outcome;
 }
 
-static int assign_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
+/* Takes over the reference to @eventfd, which is the one in @file, if it returns 0. */
+static int assign_irqfd(struct kvml_vm *vm, struct file *file, struct eventfd_ctx *eventfd,
+			u32 gsi)
 {
-	struct file *file;
-	struct irqfd *irqfd;
+	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	int outcome;
 
-	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
 	irqfd->vm = vm;
-	irqfd->gsi = args->gsi;
-	INIT_LIST_HEAD(&irqfd->entry);
+	irqfd->eventfd = eventfd;
+	irqfd->gsi = gsi;
 	INIT_WORK(&irqfd->shutdown, shut_irqfd);
 	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
 	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
-
-	file = eventfd_fget(args->fd);
-	if (IS_ERR(file)) {
-		outcome = PTR_ERR(file);
-		goto free;
-	}
-	irqfd->eventfd = eventfd_ctx_fileget(file);
-	if (IS_ERR(irqfd->eventfd)) {
-		outcome = PTR_ERR(irqfd->eventfd);
-		goto put_file;
-	}
 	outcome = list_irqfd(irqfd);
 	if (outcome) {
-		eventfd_ctx_put(irqfd->eventfd);
-		goto put_file;
+		kfree(irqfd);
+		return outcome;
 	}
 	/* From here on irqfd_wakeup() is called. What was signalled before is not lost either. */
 	if (vfs_poll(file, &irqfd->poll) & EPOLLIN)
-		kvml_signal_gsi(vm, args->gsi);
-	fput(file);
+		kvml_signal_gsi(vm, gsi);
 	return 0;
-
-put_file:
-	fput(file);
-free:
-	kfree(irqfd);
-	return outcome;
 }
 
-static int deassign_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
+/* Takes away those that join @eventfd to @gsi; all if it is null. */
+static void deassign_irqfds(struct kvml_vm *vm, const struct eventfd_ctx *eventfd, u32 gsi)
 {
 	struct kvml_interrupts *interrupts = &vm->interrupts;
-	struct eventfd_ctx *eventfd = eventfd_ctx_fdget(args->fd);
 	struct irqfd *irqfd, *next;
 
-	if (IS_ERR(eventfd))
-		return PTR_ERR(eventfd);
 	spin_lock_irq(&interrupts->irqfd_lock);
 	list_for_each_entry_safe(irqfd, next, &interrupts->irqfds, entry) {
-		if (irqfd->eventfd == eventfd && irqfd->gsi == args->gsi)
+		if (!eventfd || (irqfd->eventfd == eventfd && irqfd->gsi == gsi))
 			deactivate(irqfd);
 	}
 	spin_unlock_irq(&interrupts->irqfd_lock);
-	eventfd_ctx_put(eventfd);
-	/* No interrupt comes from it once the ioctl returns. */
+	/*
+	 * No interrupt comes from them after this, nor from those whose eventfd was closed a moment
+	 * ago.
+	 */
 	flush_workqueue(shutdown_queue);
-	return 0;
 }
 
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 {
-	int outcome;
+	const bool remove = args->flags & KVM_IRQFD_FLAG_DEASSIGN;
+	struct eventfd_ctx *eventfd;
+	struct file *file;
+	int outcome = 0;
 
 	/* Resampling is for level-triggered pins of an IOAPIC that kvm-lite does not have. */
 	if (args->flags & ~KVM_IRQFD_FLAG_DEASSIGN)
 		return -EINVAL;
+	file = eventfd_fget(args->fd);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	eventfd = eventfd_ctx_fileget(file);
+	if (IS_ERR(eventfd)) {
+		fput(file);
+		return PTR_ERR(eventfd);
+	}
 	/* The mutex keeps an assignment from being taken away half way. */
 	mutex_lock(&vm->interrupts.lock);
-	if (args->flags & KVM_IRQFD_FLAG_DEASSIGN)
-		outcome = deassign_irqfd(vm, args);
+	if (remove)
+		deassign_irqfds(vm, eventfd, args->gsi);
 	else
-		outcome = assign_irqfd(vm, args);
+		outcome = assign_irqfd(vm, file, eventfd, args->gsi);
 	mutex_unlock(&vm->interrupts.lock);
+	if (outcome || remove)
+		eventfd_ctx_put(eventfd);
+	fput(file);
 	return outcome;
 }
 
@@ -215,8 +216,8 @@ static void free_ioeventfd(struct rcu_head *rcu)
 	kfree(entry);
 }
 
-/* Would one write signal both? */
-static bool collide(const struct ioeventfd *one, const struct ioeventfd *other)
+/* Is there a write that is both? */
+static bool overlap(const struct write *one, const struct write *other)
 {
 	if (one->bus != other->bus || one->address != other->address)
 		return false;
@@ -233,11 +234,11 @@ static int assign_ioeventfd(struct kvml_vm *vm, struct ioeventfd *entry)
 
 	if (interrupts->ioeventfd_count >= IOEVENTFDS_MAX)
 		return -ENOSPC;
-	hash_for_each_possible(interrupts->ioeventfds, other, node, entry->address) {
-		if (collide(entry, other))
+	hash_for_each_possible(interrupts->ioeventfds, other, node, entry->write.address) {
+		if (overlap(&entry->write, &other->write))
 			return -EEXIST;
 	}
-	hash_add_rcu(interrupts->ioeventfds, &entry->node, entry->address);
+	hash_add_rcu(interrupts->ioeventfds, &entry->node, entry->write.address);
 	interrupts->ioeventfd_count++;
 	return 0;
 }
@@ -253,12 +254,11 @@ static int deassign_ioeventfd(struct kvml_vm *vm, const struct ioeventfd *wanted
 {
 	struct ioeventfd *entry;
 
-	hash_for_each_possible(vm->interrupts.ioeventfds, entry, node, wanted->address) {
-		if (entry->bus != wanted->bus || entry->address != wanted->address ||
-		    entry->length != wanted->length || entry->eventfd != wanted->eventfd ||
-		    entry->any_value != wanted->any_value)
-			continue;
-		if (!entry->any_value && entry->value != wanted->value)
+	hash_for_each_possible(vm->interrupts.ioeventfds, entry, node, wanted->write.address) {
+		if (entry->eventfd != wanted->eventfd ||
+		    entry->write.length != wanted->write.length ||
+		    entry->write.any_value != wanted->write.any_value ||
+		    !overlap(&entry->write, &wanted->write))
 			continue;
 		remove_ioeventfd(vm, entry);
 		return 0;
@@ -266,46 +266,37 @@ static int deassign_ioeventfd(struct kvml_vm *vm, const struct ioeventfd *wanted
 	return -ENOENT;
 }
 
-static int check_ioeventfd(const struct kvm_ioeventfd *args)
+static bool ioeventfd_is_valid(const struct kvm_ioeventfd *args)
 {
 	const u32 known = KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO |
 		KVM_IOEVENTFD_FLAG_DEASSIGN;
 
-	if (args->flags & ~known)
-		return -EINVAL;
-	switch (args->len) {
-	case 0:
-		/* Any length: then there is no value to compare. */
-		if (args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH)
-			return -EINVAL;
-		break;
-	case 1:
-	case 2:
-	case 4:
-	case 8:
-		break;
-	default:
-		return -EINVAL;
-	}
-	return args->addr + args->len < args->addr ? -EINVAL : 0;
+	if ((args->flags & ~known) || args->len > 8 || args->addr + args->len < args->addr)
+		return false;
+	/* Of any length: then there is no value to compare. */
+	if (!args->len)
+		return !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
+	return is_power_of_2(args->len);
 }
 
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 {
 	const bool remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
 	struct ioeventfd *entry;
-	int outcome = check_ioeventfd(args);
+	int outcome;
 
-	if (outcome)
-		return outcome;
+	if (!ioeventfd_is_valid(args))
+		return -EINVAL;
 	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
 	if (!entry)
 		return -ENOMEM;
-	entry->bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KVML_BUS_PIO : KVML_BUS_MMIO;
-	entry->address = args->addr;
-	entry->length = args->len;
-	entry->any_value = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
-	entry->value = args->datamatch;
+	entry->write = (struct write) {
+		.bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KVML_BUS_PIO : KVML_BUS_MMIO,
+		.address = args->addr,
+		.length = args->len,
+		.any_value = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH),
+		.value = args->datamatch,
+	};
 	entry->eventfd = eventfd_ctx_fdget(args->fd);
 	if (IS_ERR(entry->eventfd)) {
 		outcome = PTR_ERR(entry->eventfd);
@@ -333,14 +324,18 @@ static void signal_eventfd(struct eventfd_ctx *eventfd)
 
 bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length, u64 value)
 {
+	const struct write write = {
+		.bus = bus,
+		.address = address,
+		.length = length,
+		.value = value,
+	};
 	struct ioeventfd *entry;
 	bool taken = false;
 
 	rcu_read_lock();
 	hash_for_each_possible_rcu(vm->interrupts.ioeventfds, entry, node, address) {
-		if (entry->bus != bus || entry->address != address ||
-		    (entry->length && entry->length != length) ||
-		    (!entry->any_value && entry->value != value))
+		if (!overlap(&entry->write, &write))
 			continue;
 		signal_eventfd(entry->eventfd);
 		taken = true;
@@ -355,18 +350,11 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u3
 void kvml_eventfds_release(struct kvml_vm *vm)
 {
 	struct kvml_interrupts *interrupts = &vm->interrupts;
-	struct irqfd *irqfd, *next;
 	struct ioeventfd *entry;
 	struct hlist_node *following;
 	int bucket;
 
-	spin_lock_irq(&interrupts->irqfd_lock);
-	list_for_each_entry_safe(irqfd, next, &interrupts->irqfds, entry)
-		deactivate(irqfd);
-	spin_unlock_irq(&interrupts->irqfd_lock);
-	/* Also for those whose eventfd was closed a moment ago. */
-	flush_workqueue(shutdown_queue);
-
+	deassign_irqfds(vm, NULL, 0);
 	mutex_lock(&interrupts->lock);
 	hash_for_each_safe(interrupts->ioeventfds, bucket, following, entry, node)
 		remove_ioeventfd(vm, entry);

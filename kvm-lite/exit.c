@@ -253,6 +253,7 @@ static enum kvml_next handle_instruction(struct kvml_vcpu *vcpu, u32 reason)
 		/* Memory is coherent: there is nothing to write back that matters to the guest. */
 		return done(vcpu, 0);
 	case EXIT_REASON_PAUSE_INSTRUCTION:
+		/* It spins for another vCPU; the way back asks whether somebody wants this CPU. */
 		return done(vcpu, 0);
 	case EXIT_REASON_RDPMC:
 		return protection_fault(vcpu);

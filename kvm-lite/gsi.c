@@ -58,7 +58,7 @@ static struct kvml_route_table *build_routes(const struct kvm_irq_routing_entry 
 int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 {
 	struct kvm_irq_routing __user *user = argument;
-	struct kvm_irq_routing_entry *entries = NULL;
+	struct kvm_irq_routing_entry *entries;
 	struct kvm_irq_routing header;
 	struct kvml_route_table *table;
 
@@ -66,11 +66,10 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 		return -EFAULT;
 	if (header.nr > KVML_ROUTES_MAX || header.flags)
 		return -EINVAL;
-	if (header.nr) {
-		entries = vmemdup_user(user->entries, array_size(header.nr, sizeof(*entries)));
-		if (IS_ERR(entries))
-			return PTR_ERR(entries);
-	}
+	/* Of no entries it makes a pointer that kvfree() knows, too. */
+	entries = vmemdup_user(user->entries, array_size(header.nr, sizeof(*entries)));
+	if (IS_ERR(entries))
+		return PTR_ERR(entries);
 	table = build_routes(entries, header.nr);
 	kvfree(entries);
 	if (IS_ERR(table))
@@ -79,14 +78,17 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 	return 0;
 }
 
+/* The caller holds RCU for as long as it looks at what comes back, which may be null. */
+static const struct kvml_routes *current_routes(struct kvml_vm *vm)
+{
+	const struct kvml_route_table *table = rcu_dereference(vm->interrupts.routes);
+
+	return table ? &table->routes : NULL;
+}
+
 int kvml_signal_msi(struct kvml_vm *vm, const struct kvm_msi *msi)
 {
-	const struct kvml_msi route = {
-		.address_low = msi->address_lo,
-		.address_high = msi->address_hi,
-		.data = msi->data,
-		.active = true,
-	};
+	const struct kvml_msi route = { .address = msi->address_lo, .data = msi->data };
 	struct kvml_apic_message message;
 
 	if (msi->flags)
@@ -96,29 +98,23 @@ int kvml_signal_msi(struct kvml_vm *vm, const struct kvm_msi *msi)
 
 int kvml_signal_gsi(struct kvml_vm *vm, u32 gsi)
 {
-	const struct kvml_route_table *table;
-	const struct kvml_msi *msi;
 	struct kvml_apic_message message;
-	bool found = false;
+	const struct kvml_msi *msi;
+	bool found;
 
 	rcu_read_lock();
-	table = rcu_dereference(vm->interrupts.routes);
-	msi = table ? kvml_routes_find(&table->routes, gsi) : NULL;
-	if (msi)
-		found = kvml_msi_decode(msi, &message);
+	msi = kvml_routes_find(current_routes(vm), gsi);
+	found = msi && kvml_msi_decode(msi, &message);
 	rcu_read_unlock();
 	return found ? kvml_send_message(vm, &message, NULL) : 0;
 }
 
 bool kvml_ioapic_owns(struct kvml_vm *vm, u8 vector)
 {
-	const struct kvml_route_table *table;
-	bool owns = false;
+	bool owns;
 
 	rcu_read_lock();
-	table = rcu_dereference(vm->interrupts.routes);
-	if (table)
-		owns = kvml_routes_ioapic_owns(&table->routes, vm->interrupts.ioapic_pins, vector);
+	owns = kvml_routes_ioapic_owns(current_routes(vm), vm->interrupts.ioapic_pins, vector);
 	rcu_read_unlock();
 	return owns;
 }

@@ -35,7 +35,6 @@ struct kvml_lapic {
 	spinlock_t lock;		/* guards apic; see "Locks" above */
 	struct kvml_apic apic;
 	struct hrtimer timer;
-	struct kvml_vcpu *vcpu;
 	unsigned long events;		/* atomic bits */
 	u8 startup_vector;		/* valid with KVML_EVENT_STARTUP */
 	int eoi_vector;			/* for user space's IOAPIC, or -1; the vCPU's thread only */
@@ -91,7 +90,6 @@ bool kvml_lapic_has_events(struct kvml_vcpu *vcpu);
 void kvml_lapic_accept_events(struct kvml_vcpu *vcpu);
 /* The vector for KVM_EXIT_IOAPIC_EOI, once, or -1. */
 int kvml_lapic_take_eoi(struct kvml_vcpu *vcpu);
-bool kvml_lapic_accepts_extint(struct kvml_vcpu *vcpu);
 
 /* Is @gpa in this vCPU's xAPIC page? Then the access is done and true comes back. */
 bool kvml_lapic_mmio(struct kvml_vcpu *vcpu, u64 gpa, bool write, u32 length, u64 *value);

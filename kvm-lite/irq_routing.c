@@ -41,11 +41,10 @@ int kvml_routes_fill(struct kvml_routes *routes, const struct kvm_irq_routing_en
 
 		if (entry->gsi >= routes->count)
 			return -EINVAL;
-		msi = &routes->msi[entry->gsi];
+		msi = &routes->msi[array_index_nospec(entry->gsi, routes->count)];
 		if (msi->active)
 			return -EINVAL;
-		msi->address_low = entry->u.msi.address_lo;
-		msi->address_high = entry->u.msi.address_hi;
+		msi->address = entry->u.msi.address_lo;
 		msi->data = entry->u.msi.data;
 		msi->active = true;
 	}
@@ -54,25 +53,31 @@ int kvml_routes_fill(struct kvml_routes *routes, const struct kvm_irq_routing_en
 
 const struct kvml_msi *kvml_routes_find(const struct kvml_routes *routes, u32 gsi)
 {
-	if (!routes || gsi >= routes->count || !routes->msi[gsi].active)
+	const struct kvml_msi *msi;
+
+	if (!routes || gsi >= routes->count)
 		return NULL;
-	return &routes->msi[gsi];
+	msi = &routes->msi[array_index_nospec(gsi, routes->count)];
+	return msi->active ? msi : NULL;
 }
 
 bool kvml_msi_decode(const struct kvml_msi *msi, struct kvml_apic_message *message)
 {
-	if ((msi->address_low & MSI_ADDRESS_MASK) != MSI_ADDRESS)
+	const bool level = msi->data & MSI_LEVEL;
+	const u8 delivery = (msi->data >> 8) & 7;
+
+	if ((msi->address & MSI_ADDRESS_MASK) != MSI_ADDRESS)
 		return false;
-	message->destination = (msi->address_low >> 12) & 0xff;
-	message->vector = msi->data & 0xff;
-	message->delivery = (msi->data >> 8) & 7;
-	message->shorthand = KVML_APIC_NO_SHORTHAND;
-	message->logical = msi->address_low & MSI_LOGICAL;
-	message->level_triggered = msi->data & MSI_LEVEL;
-	message->deasserted = message->level_triggered && !(msi->data & MSI_ASSERT);
-	message->wide = false;
-	message->lowest_priority = message->delivery == KVML_APIC_LOWEST_PRIORITY ||
-		(msi->address_low & MSI_REDIRECTION_HINT);
+	*message = (struct kvml_apic_message) {
+		.destination = (msi->address >> 12) & 0xff,
+		.vector = msi->data & 0xff,
+		.delivery = delivery,
+		.logical = msi->address & MSI_LOGICAL,
+		.level_triggered = level,
+		.deasserted = level && !(msi->data & MSI_ASSERT),
+		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY ||
+			(msi->address & MSI_REDIRECTION_HINT),
+	};
 	return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * From a GSI or an MSI to a message for LAPICs (SDM volume 3, "Message Signalled Interrupts").
- * Pure: the table is memory of the caller, who publishes it by RCU (eventfd.c, lapic.c).
+ * Pure: the table is memory of the caller, who publishes it by RCU (gsi.c).
  *
  * kvm-lite has no IOAPIC and no PIC inside, so each GSI has at most one route, and it is an MSI;
  * user space, which owns the IOAPIC, turns its pins into such routes.
@@ -16,9 +16,9 @@ struct kvm_irq_routing_entry;
 /* GSIs 0 to 4095, as many as KVM's table has routes. */
 #define KVML_ROUTES_MAX	4096u
 
+/* The upper half of the address means nothing to LAPICs. */
 struct kvml_msi {
-	u32 address_low;
-	u32 address_high;
+	u32 address;
 	u32 data;
 	bool active;
 };

@@ -18,14 +18,15 @@ static u64 guest_tsc(struct kvml_vcpu *vcpu)
  * Makes the hrtimer stand where the state machine wants it. The callback may run at the same time
  * and wait for the lock that is held here: it looks at the state again, so a late one does no harm.
  */
-static void program_timer(struct kvml_lapic *lapic)
+static void program_timer(struct kvml_vcpu *vcpu)
 {
+	struct kvml_lapic *lapic = &vcpu->lapic;
 	const struct kvml_apic *apic = &lapic->apic;
 	u64 expires;
 
 	lockdep_assert_held(&lapic->lock);
 	if (apic->tsc_deadline)
-		expires = ktime_get_ns() + kvml_clock_ns_until(tsc_khz, guest_tsc(lapic->vcpu),
+		expires = ktime_get_ns() + kvml_clock_ns_until(tsc_khz, guest_tsc(vcpu),
 							       apic->tsc_deadline);
 	else
 		expires = apic->deadline_ns;
@@ -38,18 +39,19 @@ static void program_timer(struct kvml_lapic *lapic)
 
 static enum hrtimer_restart timer_fired(struct hrtimer *timer)
 {
-	struct kvml_lapic *lapic = container_of(timer, struct kvml_lapic, timer);
+	struct kvml_vcpu *vcpu = container_of(timer, struct kvml_vcpu, lapic.timer);
+	struct kvml_apic *apic = &vcpu->lapic.apic;
 	struct kvml_apic_effects effects = {};
 	unsigned long flags;
 
-	spin_lock_irqsave(&lapic->lock, flags);
-	kvml_apic_timer_expired(&lapic->apic, ktime_get_ns(), guest_tsc(lapic->vcpu), &effects);
+	spin_lock_irqsave(&vcpu->lapic.lock, flags);
+	kvml_apic_timer_expired(apic, ktime_get_ns(), guest_tsc(vcpu), &effects);
 	/* A period begins, or the two clocks disagree by a little and the TSC is not there yet. */
-	if (lapic->apic.deadline_ns || lapic->apic.tsc_deadline)
-		program_timer(lapic);
-	spin_unlock_irqrestore(&lapic->lock, flags);
+	if (apic->deadline_ns || apic->tsc_deadline)
+		program_timer(vcpu);
+	spin_unlock_irqrestore(&vcpu->lapic.lock, flags);
 	if (effects.flags & KVML_APIC_EFFECT_INTERRUPT)
-		kvml_vcpu_kick(lapic->vcpu);
+		kvml_vcpu_kick(vcpu);
 	return HRTIMER_NORESTART;
 }
 
@@ -58,7 +60,6 @@ void kvml_lapic_create(struct kvml_vcpu *vcpu)
 	struct kvml_lapic *lapic = &vcpu->lapic;
 
 	spin_lock_init(&lapic->lock);
-	lapic->vcpu = vcpu;
 	lapic->eoi_vector = -1;
 	kvml_apic_power_up(&lapic->apic, vcpu->id, vcpu->id == 0);
 	hrtimer_init(&lapic->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
@@ -68,13 +69,12 @@ void kvml_lapic_create(struct kvml_vcpu *vcpu)
 void kvml_lapic_destroy(struct kvml_vcpu *vcpu)
 {
 	struct kvml_lapic *lapic = &vcpu->lapic;
-	unsigned long flags;
 
 	/* Disarmed first: a periodic callback would start the timer again. */
-	spin_lock_irqsave(&lapic->lock, flags);
+	spin_lock_irq(&lapic->lock);
 	lapic->apic.tsc_deadline = 0;
 	lapic->apic.deadline_ns = 0;
-	spin_unlock_irqrestore(&lapic->lock, flags);
+	spin_unlock_irq(&lapic->lock);
 	hrtimer_cancel(&lapic->timer);
 }
 
@@ -117,24 +117,6 @@ static bool deliver(struct kvml_vcpu *vcpu, const struct kvml_apic_message *mess
 	return taken;
 }
 
-/* Interrupts of lowest priority go round the vCPUs that would take them. */
-static int deliver_to_one(struct kvml_vm *vm, const struct kvml_apic_message *message,
-			  const struct kvml_apic *source)
-{
-	/* Pairs with the release in KVM_CREATE_VCPU. */
-	const u32 count = smp_load_acquire(&vm->vcpu_count);
-	u32 first, i;
-
-	if (!count)
-		return 0;
-	first = (u32)atomic_inc_return(&vm->interrupts.next_lowest) % count;
-	for (i = 0; i < count; i++) {
-		if (deliver(vm->vcpus[(first + i) % count], message, source))
-			return 1;
-	}
-	return 0;
-}
-
 int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *message,
 		      struct kvml_vcpu *source)
 {
@@ -142,37 +124,48 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 	/* Pairs with the release in KVM_CREATE_VCPU: a counted vCPU is complete. */
 	const u32 count = smp_load_acquire(&vm->vcpu_count);
 	int taken = 0;
+	u32 next = 0;
 	u32 i;
 
-	if (message->lowest_priority)
-		return deliver_to_one(vm, message, sender);
-	for (i = 0; i < count; i++)
-		taken += deliver(vm->vcpus[i], message, sender);
+	/* Interrupts of lowest priority go round the vCPUs that would take them. */
+	if (message->lowest_priority && count)
+		next = (u32)atomic_inc_return(&vm->interrupts.next_lowest) % count;
+	for (i = 0; i < count && !(taken && message->lowest_priority); i++) {
+		taken += deliver(vm->vcpus[next], message, sender);
+		if (++next == count)
+			next = 0;
+	}
 	return taken;
 }
 
 /* ----- What a vCPU does to its own LAPIC ----- */
 
-/* Ends an operation on the locked LAPIC: unlocks, and does what the operation asked for. */
-static void finish(struct kvml_vcpu *vcpu, const struct kvml_apic_effects *effects,
-		   unsigned long flags)
+/* Begins an operation on a vCPU's own LAPIC, in process context. */
+static struct kvml_apic *begin(struct kvml_vcpu *vcpu)
+	__acquires(vcpu->lapic.lock)
+{
+	lockdep_assert_irqs_enabled();
+	spin_lock_irq(&vcpu->lapic.lock);
+	return &vcpu->lapic.apic;
+}
+
+/* Ends it: unlocks, and does what the operation asked for. */
+static void finish(struct kvml_vcpu *vcpu, const struct kvml_apic_effects *effects)
 	__releases(vcpu->lapic.lock)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
-
 	if (effects->flags & KVML_APIC_EFFECT_TIMER)
-		program_timer(lapic);
-	spin_unlock_irqrestore(&lapic->lock, flags);
+		program_timer(vcpu);
+	spin_unlock_irq(&vcpu->lapic.lock);
 	if (effects->flags & KVML_APIC_EFFECT_SEND)
 		kvml_send_message(vcpu->vm, &effects->message, vcpu);
 	if ((effects->flags & KVML_APIC_EFFECT_EOI) &&
 	    kvml_ioapic_owns(vcpu->vm, effects->eoi_vector))
-		lapic->eoi_vector = effects->eoi_vector;
+		vcpu->lapic.eoi_vector = effects->eoi_vector;
 }
 
-int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu)
+/* Also with interrupts off, just before the guest is entered. */
+static __always_inline int next_vector(struct kvml_lapic *lapic, bool take)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
 	unsigned long flags;
 	int vector;
 
@@ -181,24 +174,20 @@ int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu)
 		return -1;
 	spin_lock_irqsave(&lapic->lock, flags);
 	vector = kvml_apic_pending(&lapic->apic);
+	if (take && vector >= 0)
+		kvml_apic_acknowledge(&lapic->apic, vector);
 	spin_unlock_irqrestore(&lapic->lock, flags);
 	return vector;
 }
 
+int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu)
+{
+	return next_vector(&vcpu->lapic, false);
+}
+
 int kvml_lapic_take_vector(struct kvml_vcpu *vcpu)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
-	unsigned long flags;
-	int vector;
-
-	if (!READ_ONCE(lapic->apic.irr_any))
-		return -1;
-	spin_lock_irqsave(&lapic->lock, flags);
-	vector = kvml_apic_pending(&lapic->apic);
-	if (vector >= 0)
-		kvml_apic_acknowledge(&lapic->apic, vector);
-	spin_unlock_irqrestore(&lapic->lock, flags);
-	return vector;
+	return next_vector(&vcpu->lapic, true);
 }
 
 bool kvml_lapic_has_events(struct kvml_vcpu *vcpu)
@@ -209,14 +198,12 @@ bool kvml_lapic_has_events(struct kvml_vcpu *vcpu)
 /* SDM, "MP Initialization Protocol": INIT resets, and a SIPI wakes who waits for one. */
 void kvml_lapic_accept_events(struct kvml_vcpu *vcpu)
 {
+	const struct kvml_apic_effects timer = { .flags = KVML_APIC_EFFECT_TIMER };
 	struct kvml_lapic *lapic = &vcpu->lapic;
-	unsigned long flags;
 
 	if (test_and_clear_bit(KVML_EVENT_INIT, &lapic->events)) {
-		spin_lock_irqsave(&lapic->lock, flags);
-		kvml_apic_reset(&lapic->apic);
-		program_timer(lapic);
-		spin_unlock_irqrestore(&lapic->lock, flags);
+		kvml_apic_reset(begin(vcpu));
+		finish(vcpu, &timer);
 		kvml_vcpu_init(vcpu);
 		WRITE_ONCE(vcpu->mp_state, vcpu->id == 0 ? KVM_MP_STATE_RUNNABLE :
 			   KVM_MP_STATE_INIT_RECEIVED);
@@ -239,61 +226,41 @@ int kvml_lapic_take_eoi(struct kvml_vcpu *vcpu)
 	return vector;
 }
 
-bool kvml_lapic_accepts_extint(struct kvml_vcpu *vcpu)
-{
-	struct kvml_lapic *lapic = &vcpu->lapic;
-	unsigned long flags;
-	bool accepts;
-
-	spin_lock_irqsave(&lapic->lock, flags);
-	accepts = kvml_apic_accepts_extint(&lapic->apic);
-	spin_unlock_irqrestore(&lapic->lock, flags);
-	return accepts;
-}
-
 bool kvml_lapic_mmio(struct kvml_vcpu *vcpu, u64 gpa, bool write, u32 length, u64 *value)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
+	struct kvml_apic *apic = &vcpu->lapic.apic;
 	struct kvml_apic_effects effects = {};
 	/* Only this thread changes the base. */
-	const u64 offset = gpa - (lapic->apic.base & PAGE_MASK);
-	unsigned long flags;
+	const u64 offset = gpa - (apic->base & PAGE_MASK);
 
-	if (!kvml_apic_hardware_enabled(&lapic->apic) || kvml_apic_is_x2apic(&lapic->apic) ||
+	if (!kvml_apic_hardware_enabled(apic) || kvml_apic_is_x2apic(apic) ||
 	    offset >= KVML_APIC_PAGE_SIZE)
 		return false;
-	spin_lock_irqsave(&lapic->lock, flags);
+	begin(vcpu);
 	if (write)
-		kvml_apic_page_write(&lapic->apic, offset, length, *value, ktime_get_ns(),
-				     &effects);
+		kvml_apic_page_write(apic, offset, length, *value, ktime_get_ns(), &effects);
 	else
-		*value = kvml_apic_page_read(&lapic->apic, offset, length, ktime_get_ns());
-	finish(vcpu, &effects, flags);
+		*value = kvml_apic_page_read(apic, offset, length, ktime_get_ns());
+	finish(vcpu, &effects);
 	return true;
 }
 
 int kvml_lapic_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
-	unsigned long flags;
-	int outcome;
+	struct kvml_apic *apic = begin(vcpu);
+	const int outcome = kvml_apic_msr_read(apic, msr, ktime_get_ns(), value);
 
-	spin_lock_irqsave(&lapic->lock, flags);
-	outcome = kvml_apic_msr_read(&lapic->apic, msr, ktime_get_ns(), value);
-	spin_unlock_irqrestore(&lapic->lock, flags);
+	spin_unlock_irq(&vcpu->lapic.lock);
 	return outcome;
 }
 
 int kvml_lapic_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
 	struct kvml_apic_effects effects = {};
-	unsigned long flags;
-	int outcome;
+	struct kvml_apic *apic = begin(vcpu);
+	const int outcome = kvml_apic_msr_write(apic, msr, value, ktime_get_ns(), &effects);
 
-	spin_lock_irqsave(&lapic->lock, flags);
-	outcome = kvml_apic_msr_write(&lapic->apic, msr, value, ktime_get_ns(), &effects);
-	finish(vcpu, &effects, flags);
+	finish(vcpu, &effects);
 	return outcome;
 }
 
@@ -304,19 +271,17 @@ u64 kvml_lapic_base(struct kvml_vcpu *vcpu)
 
 int kvml_lapic_set_base(struct kvml_vcpu *vcpu, u64 value, bool host)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
 	struct kvml_apic_effects effects = {};
 	const u8 bits = vcpu->physical_bits;
-	unsigned long flags;
+	struct kvml_apic *apic = begin(vcpu);
 	int outcome;
 
-	spin_lock_irqsave(&lapic->lock, flags);
 	if (host)
-		outcome = kvml_apic_restore_base(&lapic->apic, value, bits, &effects);
+		outcome = kvml_apic_restore_base(apic, value, bits, &effects);
 	else
-		outcome = kvml_apic_write_base(&lapic->apic, value, bits,
-					       kvml_cpuid_has_x2apic(vcpu), &effects);
-	finish(vcpu, &effects, flags);
+		outcome = kvml_apic_write_base(apic, value, bits, kvml_cpuid_has_x2apic(vcpu),
+					       &effects);
+	finish(vcpu, &effects);
 	return outcome;
 }
 
@@ -327,24 +292,21 @@ u64 kvml_lapic_tsc_deadline(struct kvml_vcpu *vcpu)
 
 void kvml_lapic_set_tsc_deadline(struct kvml_vcpu *vcpu, u64 deadline)
 {
-	struct kvml_lapic *lapic = &vcpu->lapic;
 	struct kvml_apic_effects effects = {};
-	unsigned long flags;
+	struct kvml_apic *apic = begin(vcpu);
 
-	spin_lock_irqsave(&lapic->lock, flags);
-	kvml_apic_write_tsc_deadline(&lapic->apic, deadline, &effects);
+	kvml_apic_write_tsc_deadline(apic, deadline, &effects);
 	/* A deadline that has passed fires here, without the detour through the host's timer. */
-	kvml_apic_timer_expired(&lapic->apic, 0, guest_tsc(vcpu), &effects);
-	finish(vcpu, &effects, flags);
+	kvml_apic_timer_expired(apic, 0, guest_tsc(vcpu), &effects);
+	finish(vcpu, &effects);
 }
 
 void kvml_lapic_tsc_changed(struct kvml_vcpu *vcpu)
 {
-	struct kvml_apic_effects effects = { .flags = KVML_APIC_EFFECT_TIMER };
-	unsigned long flags;
+	const struct kvml_apic_effects timer = { .flags = KVML_APIC_EFFECT_TIMER };
 
-	spin_lock_irqsave(&vcpu->lapic.lock, flags);
-	finish(vcpu, &effects, flags);
+	begin(vcpu);
+	finish(vcpu, &timer);
 }
 
 u64 kvml_lapic_cr8(struct kvml_vcpu *vcpu)
@@ -355,30 +317,25 @@ u64 kvml_lapic_cr8(struct kvml_vcpu *vcpu)
 void kvml_lapic_set_cr8(struct kvml_vcpu *vcpu, u64 cr8)
 {
 	struct kvml_apic_effects effects = {};
-	unsigned long flags;
 
-	spin_lock_irqsave(&vcpu->lapic.lock, flags);
-	kvml_apic_write_cr8(&vcpu->lapic.apic, cr8, &effects);
-	finish(vcpu, &effects, flags);
+	kvml_apic_write_cr8(begin(vcpu), cr8, &effects);
+	finish(vcpu, &effects);
 }
 
 void kvml_lapic_get_state(struct kvml_vcpu *vcpu, struct kvm_lapic_state *state)
 {
-	unsigned long flags;
+	struct kvml_apic *apic = begin(vcpu);
 
-	spin_lock_irqsave(&vcpu->lapic.lock, flags);
-	kvml_apic_save(&vcpu->lapic.apic, state, ktime_get_ns());
-	spin_unlock_irqrestore(&vcpu->lapic.lock, flags);
+	kvml_apic_save(apic, state, ktime_get_ns());
+	spin_unlock_irq(&vcpu->lapic.lock);
 }
 
 int kvml_lapic_set_state(struct kvml_vcpu *vcpu, const struct kvm_lapic_state *state)
 {
 	struct kvml_apic_effects effects = {};
-	unsigned long flags;
-	int outcome;
+	struct kvml_apic *apic = begin(vcpu);
+	const int outcome = kvml_apic_restore(apic, state, ktime_get_ns(), &effects);
 
-	spin_lock_irqsave(&vcpu->lapic.lock, flags);
-	outcome = kvml_apic_restore(&vcpu->lapic.apic, state, ktime_get_ns(), &effects);
-	finish(vcpu, &effects, flags);
+	finish(vcpu, &effects);
 	return outcome;
 }

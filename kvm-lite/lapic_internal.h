@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the three files of the LAPIC state machine share: lapic_state.c (interrupts coming in,
- * modes, save and restore), lapic_timer.c and lapic_regs.c (what the guest reads and writes).
+ * modes), lapic_timer.c and lapic_regs.c (what the guest and user space read and write).
  * Nobody else includes this.
  */
 #ifndef KVML_LAPIC_INTERNAL_H
@@ -19,7 +19,7 @@
 #define TIMER_DEADLINE	0x00040000u
 #define SVR_ENABLE	BIT(8)
 #define SVR_VALID	0x000003ffu
-#define DFR_FLAT	0xffffffffu
+#define DFR_FLAT	0xf0000000u	/* as kept: without the bits that always read as 1 */
 #define DIVIDE_VALID	0x0000000bu
 #define ICR_PENDING	BIT(12)
 #define ICR_VALID	0x000ccfffu
@@ -69,7 +69,16 @@ static inline int apic_highest_vector(const struct kvml_apic *apic, u32 table)
 	return -1;
 }
 
-/* SDM, "Task and Processor Priorities". */
+/* SDM, "Local APIC State After It Has Been Software Disabled". */
+static inline void apic_mask_lvt(struct kvml_apic *apic)
+{
+	u32 offset;
+
+	for (offset = KVML_APIC_LVT_TIMER; offset <= KVML_APIC_LVT_ERROR; offset += 0x10)
+		*apic_reg(apic, offset) |= LVT_MASKED;
+}
+
+/* SDM, "Task and Processor Priorities". PPR is brought up to date where it is looked at. */
 static inline u32 apic_update_ppr(struct kvml_apic *apic)
 {
 	const u32 tpr = apic_get(apic, KVML_APIC_TPR) & 0xff;
@@ -93,21 +102,14 @@ void apic_report_error(struct kvml_apic *apic, u32 error, struct kvml_apic_effec
 void apic_end_of_interrupt(struct kvml_apic *apic, struct kvml_apic_effects *effects);
 
 /* lapic_timer.c */
-u32 apic_timer_mode(const struct kvml_apic *apic);
 u32 apic_current_count(const struct kvml_apic *apic, u64 now_ns);
-/* Counts down from @count; 0 stops. */
-void apic_start_counting(struct kvml_apic *apic, u32 count, u64 now_ns,
-			 struct kvml_apic_effects *effects);
 void apic_write_lvt_timer(struct kvml_apic *apic, u32 value, struct kvml_apic_effects *effects);
 void apic_write_timer_initial(struct kvml_apic *apic, u32 value, u64 now_ns,
 			      struct kvml_apic_effects *effects);
 void apic_write_timer_divide(struct kvml_apic *apic, u32 value, u64 now_ns,
 			     struct kvml_apic_effects *effects);
-
-/* lapic_regs.c */
-/* Registers that read the same way in both modes. */
-u32 apic_read_register(struct kvml_apic *apic, u32 offset, u64 now_ns);
-/* The writable bits of the LVT entry at @offset. */
-u32 apic_lvt_valid(u32 offset);
+/* The other registers are there again; @remaining is what TIMER_CURRENT has to be. */
+void apic_restore_timer(struct kvml_apic *apic, u32 remaining, u64 now_ns,
+			struct kvml_apic_effects *effects);
 
 #endif /* KVML_LAPIC_INTERNAL_H */

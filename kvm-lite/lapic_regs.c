@@ -1,51 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-u32 apic_lvt_valid(u32 offset)
-{
-	switch (offset) {
-	case KVML_APIC_LVT_TIMER:
-		return VECTOR_MASK | LVT_MASKED | TIMER_MODE;
-	case KVML_APIC_LVT_LINT0:
-	case KVML_APIC_LVT_LINT1:
-		return VECTOR_MASK | LVT_DELIVERY | LVT_MASKED | BIT(13) | BIT(15);
-	case KVML_APIC_LVT_ERROR:
-		return VECTOR_MASK | LVT_MASKED;
-	default:
-		return VECTOR_MASK | LVT_DELIVERY | LVT_MASKED;
-	}
-}
+#include <linux/kvm.h>
 
-static void write_lvt(struct kvml_apic *apic, u32 offset, u32 value,
-		      struct kvml_apic_effects *effects)
-{
-	value &= apic_lvt_valid(offset);
-	/* SDM, "Local APIC State After It Has Been Software Disabled". */
-	if (!(apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE))
-		value |= LVT_MASKED;
-	if (offset == KVML_APIC_LVT_TIMER)
-		apic_write_lvt_timer(apic, value, effects);
-	else
-		*apic_reg(apic, offset) = value;
-}
+#define LVT_PLAIN	(VECTOR_MASK | LVT_DELIVERY | LVT_MASKED)
+#define LVT_LINT	(LVT_PLAIN | BIT(13) | BIT(15))
+#define LVT_TIMER	(VECTOR_MASK | LVT_MASKED | TIMER_MODE)
+#define LVT_ERROR	(VECTOR_MASK | LVT_MASKED)
+/* Delivery status and remote IRR, which a write may set in vain. */
+#define LVT_READ_ONLY	(LVT_PENDING | BIT(14))
+#define DESTINATION_8	0xff000000u
+#define DESTINATION_32	0xffffffff00000000ULL
 
-static void write_svr(struct kvml_apic *apic, u32 value, struct kvml_apic_effects *effects)
-{
-	u32 offset;
+#define MSR_READ	BIT(0)
+#define MSR_WRITE	BIT(1)
+#define PAGE_WRITE	BIT(2)
+#define ALL		(MSR_READ | MSR_WRITE | PAGE_WRITE)
 
-	*apic_reg(apic, KVML_APIC_SVR) = value & SVR_VALID;
-	if (value & SVR_ENABLE) {
-		effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
-		return;
-	}
-	for (offset = KVML_APIC_LVT_TIMER; offset <= KVML_APIC_LVT_ERROR; offset += 0x10)
-		*apic_reg(apic, offset) |= LVT_MASKED;
-}
+/* Without access: no such register. Every register of the page can be read. */
+static const struct apic_register {
+	u64 msr_bits;	/* what an x2APIC write may set: another bit is #GP */
+	u32 kept;	/* what stays of what the guest writes or user space restores */
+	u32 access;
+} registers[KVML_APIC_REGISTERS] = {
+	[KVML_APIC_ID / 16] = { 0, 0, MSR_READ },
+	[KVML_APIC_VERSION / 16] = { 0, 0, MSR_READ },
+	[KVML_APIC_TPR / 16] = { 0xff, 0xff, ALL },
+	[KVML_APIC_PPR / 16] = { 0, 0, MSR_READ },
+	[KVML_APIC_EOI / 16] = { 0, 0, MSR_WRITE | PAGE_WRITE },
+	[KVML_APIC_LDR / 16] = { 0, DESTINATION_8, MSR_READ | PAGE_WRITE },
+	[KVML_APIC_DFR / 16] = { 0, DFR_FLAT, PAGE_WRITE },
+	[KVML_APIC_SVR / 16] = { SVR_VALID, SVR_VALID, ALL },
+	/* Vectors below 16 are never in here. */
+	[KVML_APIC_ISR / 16] = { 0, 0xffff0000u, MSR_READ },
+	[KVML_APIC_ISR / 16 + 1 ... KVML_APIC_ISR / 16 + 7] = { 0, ~0u, MSR_READ },
+	[KVML_APIC_TMR / 16] = { 0, 0xffff0000u, MSR_READ },
+	[KVML_APIC_TMR / 16 + 1 ... KVML_APIC_TMR / 16 + 7] = { 0, ~0u, MSR_READ },
+	[KVML_APIC_IRR / 16] = { 0, 0xffff0000u, MSR_READ },
+	[KVML_APIC_IRR / 16 + 1 ... KVML_APIC_IRR / 16 + 7] = { 0, ~0u, MSR_READ },
+	[KVML_APIC_ESR / 16] = { 0, ~0u, ALL },
+	[KVML_APIC_ICR / 16] = { DESTINATION_32 | ICR_VALID | ICR_PENDING, ICR_VALID, ALL },
+	[KVML_APIC_ICR2 / 16] = { 0, ~0u, PAGE_WRITE },
+	[KVML_APIC_LVT_TIMER / 16] = { LVT_TIMER | LVT_READ_ONLY, LVT_TIMER, ALL },
+	[KVML_APIC_LVT_THERMAL / 16] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
+	[KVML_APIC_LVT_PERFORMANCE / 16] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
+	[KVML_APIC_LVT_LINT0 / 16] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
+	[KVML_APIC_LVT_LINT1 / 16] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
+	[KVML_APIC_LVT_ERROR / 16] = { LVT_ERROR | LVT_READ_ONLY, LVT_ERROR, ALL },
+	[KVML_APIC_TIMER_INITIAL / 16] = { ~0u, ~0u, ALL },
+	[KVML_APIC_TIMER_CURRENT / 16] = { 0, 0, MSR_READ },
+	[KVML_APIC_TIMER_DIVIDE / 16] = { DIVIDE_VALID, DIVIDE_VALID, ALL },
+	[KVML_APIC_SELF_IPI / 16] = { 0xff, 0, MSR_WRITE },
+};
 
-static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination,
-		     struct kvml_apic_effects *effects)
+/* Sends what is in ICR. */
+static void send_ipi(struct kvml_apic *apic, struct kvml_apic_effects *effects)
 {
 	struct kvml_apic_message *message = &effects->message;
+	const u32 command = apic_get(apic, KVML_APIC_ICR);
+	const u32 destination = apic_get(apic, KVML_APIC_ICR2);
 
 	message->vector = command & VECTOR_MASK;
 	message->delivery = (command >> 8) & 7;
@@ -55,8 +68,8 @@ static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination,
 	message->deasserted = message->delivery == KVML_APIC_INIT &&
 		(command & BIT(15)) && !(command & BIT(14));
 	message->shorthand = (command >> 18) & 3;
-	message->destination = destination;
 	message->wide = kvml_apic_is_x2apic(apic);
+	message->destination = message->wide ? destination : destination >> 24;
 	message->lowest_priority = message->delivery == KVML_APIC_LOWEST_PRIORITY;
 	if (message->delivery <= KVML_APIC_LOWEST_PRIORITY &&
 	    message->vector < FIRST_LEGAL_VECTOR) {
@@ -66,15 +79,7 @@ static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination,
 	effects->flags |= KVML_APIC_EFFECT_SEND;
 }
 
-static void send_self_ipi(struct kvml_apic *apic, u8 vector, struct kvml_apic_effects *effects)
-{
-	if (vector < FIRST_LEGAL_VECTOR)
-		apic_report_error(apic, ESR_SEND_ILLEGAL, effects);
-	else
-		apic_accept_vector(apic, vector, false, effects);
-}
-
-u32 apic_read_register(struct kvml_apic *apic, u32 offset, u64 now_ns)
+static u32 read_register(struct kvml_apic *apic, u32 offset, u64 now_ns)
 {
 	switch (offset) {
 	case KVML_APIC_ID:
@@ -86,6 +91,8 @@ u32 apic_read_register(struct kvml_apic *apic, u32 offset, u64 now_ns)
 	case KVML_APIC_LDR:
 		return kvml_apic_is_x2apic(apic) ? apic_x2apic_logical_id(apic->id) :
 			apic_get(apic, KVML_APIC_LDR);
+	case KVML_APIC_DFR:
+		return apic_get(apic, KVML_APIC_DFR) | ~DFR_FLAT;
 	case KVML_APIC_TIMER_CURRENT:
 		return apic_current_count(apic, now_ns);
 	case KVML_APIC_EOI:
@@ -96,185 +103,171 @@ u32 apic_read_register(struct kvml_apic *apic, u32 offset, u64 now_ns)
 	}
 }
 
-/* Every register that is written the same way in both modes. False: no such register. */
-static bool write_register(struct kvml_apic *apic, u32 offset, u32 value, u64 now_ns,
+/* @value is allowed by the register's entry in the table; ICR takes both its halves. */
+static void write_register(struct kvml_apic *apic, u32 offset, u64 value, u64 now_ns,
 			   struct kvml_apic_effects *effects)
 {
+	u32 *reg = apic_reg(apic, offset);
+	u32 kept = (u32)value & registers[offset / 16].kept;
+
 	switch (offset) {
 	case KVML_APIC_TPR:
-		*apic_reg(apic, KVML_APIC_TPR) = value & 0xff;
-		apic_update_ppr(apic);
+		*reg = kept;
 		effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
-		return true;
+		break;
 	case KVML_APIC_EOI:
 		apic_end_of_interrupt(apic, effects);
-		return true;
+		break;
 	case KVML_APIC_SVR:
-		write_svr(apic, value, effects);
-		return true;
+		*reg = kept;
+		if (kept & SVR_ENABLE)
+			effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
+		else
+			apic_mask_lvt(apic);
+		break;
 	case KVML_APIC_ESR:
-		*apic_reg(apic, KVML_APIC_ESR) = apic->errors;
+		*reg = apic->errors;
 		apic->errors = 0;
-		return true;
-	case KVML_APIC_LVT_TIMER:
-	case KVML_APIC_LVT_THERMAL:
-	case KVML_APIC_LVT_PERFORMANCE:
-	case KVML_APIC_LVT_LINT0:
-	case KVML_APIC_LVT_LINT1:
-	case KVML_APIC_LVT_ERROR:
-		write_lvt(apic, offset, value, effects);
-		return true;
+		break;
+	case KVML_APIC_ICR:
+		*reg = kept;
+		*apic_reg(apic, KVML_APIC_ICR2) = (u32)(value >> 32);
+		send_ipi(apic, effects);
+		break;
+	case KVML_APIC_LVT_TIMER ... KVML_APIC_LVT_ERROR:
+		if (!(apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE))
+			kept |= LVT_MASKED;
+		if (offset == KVML_APIC_LVT_TIMER)
+			apic_write_lvt_timer(apic, kept, effects);
+		else
+			*reg = kept;
+		break;
 	case KVML_APIC_TIMER_INITIAL:
-		apic_write_timer_initial(apic, value, now_ns, effects);
-		return true;
+		apic_write_timer_initial(apic, kept, now_ns, effects);
+		break;
 	case KVML_APIC_TIMER_DIVIDE:
-		apic_write_timer_divide(apic, value, now_ns, effects);
-		return true;
+		apic_write_timer_divide(apic, kept, now_ns, effects);
+		break;
+	case KVML_APIC_SELF_IPI:
+		if (value < FIRST_LEGAL_VECTOR)
+			apic_report_error(apic, ESR_SEND_ILLEGAL, effects);
+		else
+			apic_accept_vector(apic, (u8)value, false, effects);
+		break;
 	default:
-		return false;
+		*reg = kept;
 	}
 }
 
 u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length, u64 now_ns)
 {
 	const u32 byte = offset & 0xf;
+	const u32 index = offset / 16;
 	u64 value;
 
-	if (offset >= KVML_APIC_REGISTERS * 16 || byte + length > 4)
+	if (index >= KVML_APIC_REGISTERS || byte + length > 4)
 		return 0;
-	value = apic_read_register(apic, offset & ~0xfu, now_ns) >> (byte * 8);
+	value = read_register(apic, array_index_nospec(index, KVML_APIC_REGISTERS) * 16, now_ns) >>
+		(byte * 8);
 	return length == 4 ? value : value & ((1ULL << (length * 8)) - 1);
 }
 
 void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 value, u64 now_ns,
 			  struct kvml_apic_effects *effects)
 {
-	const u32 word = (u32)value;
+	u32 index = offset / 16;
+	u64 whole = (u32)value;
 
 	/* Registers are written whole and aligned (SDM, "Local APIC Register Address Map"). */
-	if (length != 4 || (offset & 0xf) || offset >= KVML_APIC_REGISTERS * 16)
+	if (length != 4 || (offset & 0xf) || index >= KVML_APIC_REGISTERS)
 		return;
-	switch (offset) {
-	case KVML_APIC_LDR:
-		*apic_reg(apic, offset) = word & 0xff000000u;
-		return;
-	case KVML_APIC_DFR:
-		*apic_reg(apic, offset) = word | 0x0fffffffu;
-		return;
-	case KVML_APIC_ICR:
-		*apic_reg(apic, offset) = word & ICR_VALID & ~ICR_PENDING;
-		send_ipi(apic, word, apic_get(apic, KVML_APIC_ICR2) >> 24, effects);
-		return;
-	case KVML_APIC_ICR2:
-		*apic_reg(apic, offset) = word & 0xff000000u;
-		return;
-	case KVML_APIC_ID:
-	case KVML_APIC_VERSION:
-	case KVML_APIC_PPR:
-	case KVML_APIC_TIMER_CURRENT:
-		return;
-	default:
-		break;
-	}
-	if (!write_register(apic, offset, word, now_ns, effects) && offset < KVML_APIC_ISR)
+	index = array_index_nospec(index, KVML_APIC_REGISTERS);
+	if (offset == KVML_APIC_ICR2)
+		whole &= DESTINATION_8;
+	if (offset == KVML_APIC_ICR)
+		whole |= (u64)apic_get(apic, KVML_APIC_ICR2) << 32;
+	if (registers[index].access & PAGE_WRITE)
+		write_register(apic, index * 16, whole, now_ns, effects);
+	else if (!registers[index].access && offset < KVML_APIC_ISR)
 		apic_report_error(apic, ESR_REGISTER_ILLEGAL, effects);
 }
 
-static bool x2apic_readable(u32 offset)
+/* The offset of an x2APIC register that this mode lets be accessed as @access says, or 0. */
+static u32 msr_offset(const struct kvml_apic *apic, u32 msr, u32 access)
 {
-	switch (offset) {
-	case KVML_APIC_ID:
-	case KVML_APIC_VERSION:
-	case KVML_APIC_TPR:
-	case KVML_APIC_PPR:
-	case KVML_APIC_LDR:
-	case KVML_APIC_SVR:
-	case KVML_APIC_ESR:
-	case KVML_APIC_ICR:
-	case KVML_APIC_TIMER_INITIAL:
-	case KVML_APIC_TIMER_CURRENT:
-	case KVML_APIC_TIMER_DIVIDE:
-		return true;
-	default:
-		return (offset >= KVML_APIC_ISR && offset < KVML_APIC_ESR) ||
-		       (offset >= KVML_APIC_LVT_TIMER && offset <= KVML_APIC_LVT_ERROR);
-	}
+	u32 index = msr - KVML_X2APIC_MSR_FIRST;
+
+	if (!kvml_apic_is_x2apic(apic) || index >= KVML_APIC_REGISTERS)
+		return 0;
+	index = array_index_nospec(index, KVML_APIC_REGISTERS);
+	return registers[index].access & access ? index * 16 : 0;
 }
 
 int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 now_ns, u64 *value)
 {
-	const u32 offset = (msr - KVML_X2APIC_MSR_FIRST) << 4;
+	const u32 offset = msr_offset(apic, msr, MSR_READ);
 
 	*value = 0;
-	if (!kvml_apic_is_x2apic(apic) || msr < KVML_X2APIC_MSR_FIRST ||
-	    offset >= KVML_APIC_REGISTERS * 16 || !x2apic_readable(offset))
+	if (!offset)
 		return -EINVAL;
-	*value = apic_read_register(apic, offset, now_ns);
+	*value = read_register(apic, offset, now_ns);
 	if (offset == KVML_APIC_ICR)
 		*value |= (u64)apic_get(apic, KVML_APIC_ICR2) << 32;
 	return 0;
 }
 
-/* The bits that x2APIC lets be written; setting another one is #GP. */
-static u64 x2apic_writable(u32 offset)
-{
-	switch (offset) {
-	case KVML_APIC_TPR:
-	case KVML_APIC_SELF_IPI:
-		return 0xff;
-	case KVML_APIC_SVR:
-		return SVR_VALID;
-	case KVML_APIC_ICR:
-		return 0xffffffff00000000ULL | ICR_VALID | ICR_PENDING;
-	case KVML_APIC_TIMER_INITIAL:
-		return 0xffffffffu;
-	case KVML_APIC_TIMER_DIVIDE:
-		return DIVIDE_VALID;
-	case KVML_APIC_LVT_TIMER:
-	case KVML_APIC_LVT_THERMAL:
-	case KVML_APIC_LVT_PERFORMANCE:
-	case KVML_APIC_LVT_LINT0:
-	case KVML_APIC_LVT_LINT1:
-	case KVML_APIC_LVT_ERROR:
-		/* The read-only status bits are ignored. */
-		return apic_lvt_valid(offset) | LVT_PENDING | BIT(14);
-	default:
-		/* EOI and ESR take 0 only. */
-		return 0;
-	}
-}
-
 int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
 			struct kvml_apic_effects *effects)
 {
-	const u32 offset = (msr - KVML_X2APIC_MSR_FIRST) << 4;
+	const u32 offset = msr_offset(apic, msr, MSR_WRITE);
 
-	if (!kvml_apic_is_x2apic(apic) || msr < KVML_X2APIC_MSR_FIRST ||
-	    offset >= KVML_APIC_REGISTERS * 16 || (value & ~x2apic_writable(offset)))
+	if (!offset || (value & ~registers[offset / 16].msr_bits))
 		return -EINVAL;
-	switch (offset) {
-	case KVML_APIC_ICR:
-		*apic_reg(apic, KVML_APIC_ICR) = (u32)value & ~(u32)ICR_PENDING;
-		*apic_reg(apic, KVML_APIC_ICR2) = (u32)(value >> 32);
-		send_ipi(apic, (u32)value, (u32)(value >> 32), effects);
-		return 0;
-	case KVML_APIC_SELF_IPI:
-		send_self_ipi(apic, (u8)value, effects);
-		return 0;
-	default:
-		return write_register(apic, offset, (u32)value, now_ns, effects) ? 0 : -EINVAL;
-	}
-}
-
-u64 kvml_apic_read_cr8(const struct kvml_apic *apic)
-{
-	return (apic_get(apic, KVML_APIC_TPR) & 0xf0) >> 4;
+	write_register(apic, offset, value, now_ns, effects);
+	return 0;
 }
 
 void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects)
 {
 	*apic_reg(apic, KVML_APIC_TPR) = (u32)(cr8 & 0xf) << 4;
-	apic_update_ppr(apic);
 	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
 }
 
+/* ----- What user space saves and restores ----- */
+
+void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state, u64 now_ns)
+{
+	u32 offset;
+
+	memset(state->regs, 0, sizeof(state->regs));
+	for (offset = 0; offset < KVML_APIC_REGISTERS * 16; offset += 16) {
+		const u32 value = read_register(apic, offset, now_ns);
+
+		memcpy(&state->regs[offset], &value, sizeof(value));
+	}
+	/* The ABI keeps the id in the xAPIC's place unless KVM_CAP_X2APIC_API is enabled. */
+	offset = apic->id << 24;
+	memcpy(&state->regs[KVML_APIC_ID], &offset, sizeof(offset));
+}
+
+int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state, u64 now_ns,
+		      struct kvml_apic_effects *effects)
+{
+	u32 offset, value;
+
+	memcpy(&value, &state->regs[KVML_APIC_ID], sizeof(value));
+	if (value >> 24 != apic->id)
+		return -EINVAL;
+	kvml_apic_reset(apic);
+	for (offset = 0; offset < KVML_APIC_REGISTERS * 16; offset += 16) {
+		memcpy(&value, &state->regs[offset], sizeof(value));
+		*apic_reg(apic, offset) = value & registers[offset / 16].kept;
+	}
+	if (!(apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE))
+		apic_mask_lvt(apic);
+	apic->irr_any = apic_highest_vector(apic, KVML_APIC_IRR) >= 0;
+	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
+	memcpy(&value, &state->regs[KVML_APIC_TIMER_CURRENT], sizeof(value));
+	apic_restore_timer(apic, value, now_ns, effects);
+	return 0;
+}

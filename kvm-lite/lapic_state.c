@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-#include <linux/kvm.h>
-
-bool kvml_apic_software_enabled(const struct kvml_apic *apic)
+/* Enabled in IA32_APIC_BASE and in SVR: takes fixed interrupts. */
+static bool software_enabled(const struct kvml_apic *apic)
 {
 	return kvml_apic_hardware_enabled(apic) && (apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE);
 }
@@ -36,7 +35,7 @@ void apic_report_error(struct kvml_apic *apic, u32 error, struct kvml_apic_effec
 bool apic_accept_vector(struct kvml_apic *apic, u8 vector, bool level_triggered,
 			  struct kvml_apic_effects *effects)
 {
-	if (!kvml_apic_software_enabled(apic))
+	if (!software_enabled(apic))
 		return false;
 	if (vector < FIRST_LEGAL_VECTOR) {
 		apic_report_error(apic, ESR_RECEIVE_ILLEGAL, effects);
@@ -60,9 +59,8 @@ bool kvml_apic_accept(struct kvml_apic *apic, const struct kvml_apic_message *me
 		effects->flags |= KVML_APIC_EFFECT_NMI;
 		return true;
 	case KVML_APIC_INIT:
-		if (message->deasserted)
-			return true;
-		effects->flags |= KVML_APIC_EFFECT_INIT;
+		if (!message->deasserted)
+			effects->flags |= KVML_APIC_EFFECT_INIT;
 		return true;
 	case KVML_APIC_STARTUP:
 		effects->flags |= KVML_APIC_EFFECT_STARTUP;
@@ -128,7 +126,6 @@ void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector)
 {
 	apic_clear_vector(apic, KVML_APIC_IRR, vector);
 	apic_set_vector(apic, KVML_APIC_ISR, vector);
-	apic_update_ppr(apic);
 }
 
 void apic_end_of_interrupt(struct kvml_apic *apic, struct kvml_apic_effects *effects)
@@ -138,7 +135,6 @@ void apic_end_of_interrupt(struct kvml_apic *apic, struct kvml_apic_effects *eff
 	if (vector < 0)
 		return;
 	apic_clear_vector(apic, KVML_APIC_ISR, (u8)vector);
-	apic_update_ppr(apic);
 	if (apic->irr_any)
 		effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
 	if (apic_test_vector(apic, KVML_APIC_TMR, (u8)vector)) {
@@ -156,12 +152,10 @@ bool kvml_apic_accepts_extint(const struct kvml_apic *apic)
 	return !(entry & LVT_MASKED) && (entry & LVT_DELIVERY) >> 8 == KVML_APIC_EXTINT;
 }
 
-/* ----- Modes, reset, save and restore ----- */
+/* ----- Modes and reset ----- */
 
 void kvml_apic_reset(struct kvml_apic *apic)
 {
-	u32 offset;
-
 	memset(apic->regs, 0, sizeof(apic->regs));
 	apic->errors = 0;
 	apic->tsc_deadline = 0;
@@ -169,8 +163,7 @@ void kvml_apic_reset(struct kvml_apic *apic)
 	apic->irr_any = false;
 	*apic_reg(apic, KVML_APIC_DFR) = DFR_FLAT;
 	*apic_reg(apic, KVML_APIC_SVR) = 0xff;
-	for (offset = KVML_APIC_LVT_TIMER; offset <= KVML_APIC_LVT_ERROR; offset += 0x10)
-		*apic_reg(apic, offset) = LVT_MASKED;
+	apic_mask_lvt(apic);
 }
 
 void kvml_apic_power_up(struct kvml_apic *apic, u32 id, bool bootstrap)
@@ -191,12 +184,15 @@ static bool base_is_valid(u64 value, u8 physical_bits)
 	return (value & KVML_APIC_BASE_ENABLE) || !(value & KVML_APIC_BASE_X2APIC);
 }
 
-static void apply_base(struct kvml_apic *apic, u64 value, struct kvml_apic_effects *effects)
+int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits,
+			   struct kvml_apic_effects *effects)
 {
 	const u64 changed = apic->base ^ value;
 
+	if (!base_is_valid(value, physical_bits))
+		return -EINVAL;
 	apic->base = value;
-	if ((changed & KVML_APIC_BASE_ENABLE) && !(value & KVML_APIC_BASE_ENABLE)) {
+	if (changed & ~value & KVML_APIC_BASE_ENABLE) {
 		/* What comes back when it is enabled again is the state after reset. */
 		kvml_apic_reset(apic);
 		effects->flags |= KVML_APIC_EFFECT_TIMER;
@@ -204,6 +200,7 @@ static void apply_base(struct kvml_apic *apic, u64 value, struct kvml_apic_effec
 	if (changed & value & KVML_APIC_BASE_X2APIC)
 		*apic_reg(apic, KVML_APIC_ICR2) = 0;
 	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
+	return 0;
 }
 
 int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic,
@@ -213,107 +210,11 @@ int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bo
 	const u64 old_mode = apic->base & modes;
 	const u64 new_mode = value & modes;
 
-	if (!base_is_valid(value, physical_bits) || ((value & KVML_APIC_BASE_X2APIC) && !x2apic))
+	if (new_mode == modes && !x2apic)
 		return -EINVAL;
 	/* SDM, "x2APIC State Transitions": not from off to x2APIC, not from x2APIC to xAPIC. */
 	if ((old_mode == 0 && new_mode == modes) ||
 	    (old_mode == modes && new_mode == KVML_APIC_BASE_ENABLE))
 		return -EINVAL;
-	apply_base(apic, value, effects);
-	return 0;
-}
-
-int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits,
-			   struct kvml_apic_effects *effects)
-{
-	if (!base_is_valid(value, physical_bits))
-		return -EINVAL;
-	apply_base(apic, value, effects);
-	return 0;
-}
-
-void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state, u64 now_ns)
-{
-	u32 offset;
-
-	memset(state->regs, 0, sizeof(state->regs));
-	for (offset = 0; offset < KVML_APIC_REGISTERS * 16; offset += 16) {
-		const u32 value = apic_read_register(apic, offset, now_ns);
-
-		memcpy(&state->regs[offset], &value, sizeof(value));
-	}
-	/* The ABI keeps the id in the xAPIC's place unless KVM_CAP_X2APIC_API is enabled. */
-	offset = apic->id << 24;
-	memcpy(&state->regs[KVML_APIC_ID], &offset, sizeof(offset));
-}
-
-/* Makes what user space gave for the register at @offset something this machine could hold. */
-static u32 restored_register(u32 offset, u32 value)
-{
-	switch (offset) {
-	case KVML_APIC_TPR:
-		return value & 0xff;
-	case KVML_APIC_LDR:
-		return value & 0xff000000u;
-	case KVML_APIC_DFR:
-		return value | 0x0fffffffu;
-	case KVML_APIC_SVR:
-		return value & SVR_VALID;
-	case KVML_APIC_ISR:
-	case KVML_APIC_TMR:
-	case KVML_APIC_IRR:
-		return value & 0xffff0000u;
-	case KVML_APIC_ICR:
-		return value & ICR_VALID & ~(u32)ICR_PENDING;
-	case KVML_APIC_TIMER_DIVIDE:
-		return value & DIVIDE_VALID;
-	case KVML_APIC_ESR:
-	case KVML_APIC_ICR2:
-	case KVML_APIC_TIMER_INITIAL:
-		return value;
-	default:
-		if (offset > KVML_APIC_ISR && offset < KVML_APIC_ESR)
-			return value;
-		if (offset >= KVML_APIC_LVT_TIMER && offset <= KVML_APIC_LVT_ERROR)
-			return value & apic_lvt_valid(offset);
-		return 0;
-	}
-}
-
-static void mask_if_disabled(struct kvml_apic *apic)
-{
-	u32 offset;
-
-	if (apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE)
-		return;
-	for (offset = KVML_APIC_LVT_TIMER; offset <= KVML_APIC_LVT_ERROR; offset += 0x10)
-		*apic_reg(apic, offset) |= LVT_MASKED;
-}
-
-int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state, u64 now_ns,
-		      struct kvml_apic_effects *effects)
-{
-	u32 offset, value, remaining;
-
-	memcpy(&value, &state->regs[KVML_APIC_ID], sizeof(value));
-	if (value >> 24 != apic->id)
-		return -EINVAL;
-	memcpy(&remaining, &state->regs[KVML_APIC_TIMER_CURRENT], sizeof(remaining));
-	kvml_apic_reset(apic);
-	for (offset = 0; offset < KVML_APIC_REGISTERS * 16; offset += 16) {
-		memcpy(&value, &state->regs[offset], sizeof(value));
-		*apic_reg(apic, offset) = restored_register(offset, value);
-	}
-	mask_if_disabled(apic);
-	apic->irr_any = apic_highest_vector(apic, KVML_APIC_IRR) >= 0;
-	apic_update_ppr(apic);
-	effects->flags |= KVML_APIC_EFFECT_TIMER | KVML_APIC_EFFECT_INTERRUPT;
-	if (apic_timer_mode(apic) > TIMER_PERIODIC)
-		return 0;
-	value = apic_get(apic, KVML_APIC_TIMER_INITIAL);
-	/* A one-shot timer at 0 has fired; a periodic one was about to start over. */
-	if (remaining > value || (!remaining && apic_timer_mode(apic) == TIMER_PERIODIC))
-		remaining = value;
-	apic_start_counting(apic, remaining, now_ns, effects);
-	return 0;
+	return kvml_apic_restore_base(apic, value, physical_bits, effects);
 }

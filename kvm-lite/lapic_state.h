@@ -138,9 +138,6 @@ static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
 	return apic->base & KVML_APIC_BASE_X2APIC;
 }
 
-/* Enabled in IA32_APIC_BASE and in SVR: takes fixed interrupts. */
-bool kvml_apic_software_enabled(const struct kvml_apic *apic);
-
 /*
  * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, x2APIC where
  * @x2apic is false, or a mode that cannot follow the present one.
@@ -165,12 +162,20 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
 			struct kvml_apic_effects *effects);
 
 /* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
-u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic);
+static inline u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic)
+{
+	return apic->tsc_deadline;
+}
+
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline,
 				  struct kvml_apic_effects *effects);
 
 /* CR8 is TPR[7:4]; @cr8 below 16. */
-u64 kvml_apic_read_cr8(const struct kvml_apic *apic);
+static inline u64 kvml_apic_read_cr8(const struct kvml_apic *apic)
+{
+	return apic->regs[KVML_APIC_TPR / 16] >> 4;
+}
+
 void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects);
 
 /* The vector that the processor would take now, or -1. */

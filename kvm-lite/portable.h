@@ -11,6 +11,7 @@
 
 #include <linux/bits.h>
 #include <linux/errno.h>
+#include <linux/nospec.h>
 #include <linux/string.h>
 #include <linux/types.h>
 
@@ -40,6 +41,8 @@ typedef int64_t s64;
 #ifndef GENMASK_ULL
 #define GENMASK_ULL(high, low) ((~0ULL << (low)) & (~0ULL >> (63 - (high))))
 #endif
+/* Nothing out here is to be kept from who chooses the index. */
+#define array_index_nospec(index, size) (index)
 
 #endif /* __KERNEL__ */
 

@@ -13,6 +13,13 @@
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
 
+/*
+ * A guest that executes PAUSE again within the gap spins; when it has spun for the window, it comes
+ * out, so that the vCPU it waits for can have the processor. Ticks of the TSC, KVM's values.
+ */
+#define PAUSE_GAP_TICKS		128
+#define PAUSE_WINDOW_TICKS	4096
+
 struct vmx_cpu {
 	struct page *region;		/* of VMXON */
 	bool on;
@@ -385,6 +392,10 @@ static void setup_controls(struct kvml_vcpu *vcpu)
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, kvml_vmx.pin);
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, kvml_vmx.primary);
 	vmwrite(SECONDARY_VM_EXEC_CONTROL, kvml_vmx.secondary);
+	if (kvml_vmx.secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
+		vmwrite(PLE_GAP, PAUSE_GAP_TICKS);
+		vmwrite(PLE_WINDOW, PAUSE_WINDOW_TICKS);
+	}
 	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
 	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
 	/*

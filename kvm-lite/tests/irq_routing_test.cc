@@ -92,7 +92,7 @@ TEST(IrqRouting, FillStaysInItsTable) {
 }
 
 TEST(MsiDecode, ReadsEveryField) {
-  kvml_msi msi{0xfee23000, 0, 0x00004131, true};
+  kvml_msi msi{0xfee23000, 0x00004131, true};
   kvml_apic_message message{};
   ASSERT_TRUE(kvml_msi_decode(&msi, &message));
   EXPECT_EQ(message.destination, 0x23u);
@@ -103,7 +103,7 @@ TEST(MsiDecode, ReadsEveryField) {
   EXPECT_FALSE(message.wide);
   EXPECT_TRUE(message.lowest_priority);
 
-  msi = {0xfee0100c, 0, 0x0000c045, true};
+  msi = {0xfee0100c, 0x0000c045, true};
   ASSERT_TRUE(kvml_msi_decode(&msi, &message));
   EXPECT_TRUE(message.logical);
   EXPECT_TRUE(message.lowest_priority) << "redirection hint";
@@ -115,7 +115,7 @@ TEST(MsiDecode, ReadsEveryField) {
 TEST(MsiDecode, OtherAddressesAreNotInterrupts) {
   kvml_apic_message message{};
   for (const uint32_t address : {0U, 0xfed00000U, 0xfef00000U}) {
-    const kvml_msi msi{address, 0, 0x31, true};
+    const kvml_msi msi{address, 0x31, true};
     EXPECT_FALSE(kvml_msi_decode(&msi, &message)) << std::hex << address;
   }
 }

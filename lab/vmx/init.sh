@@ -17,7 +17,7 @@ if insmod /modules/kvm-lite.ko; then
   rmmod kvm_lite || code=1
 fi
 # What a host's kernel says when a module has damaged it.
-if dmesg | grep -E 'BUG:|WARNING:|Oops|general protection|refcount_t|possible recursive'; then
+if dmesg | grep -E 'BUG:|WARNING:|Oops|general protection|refcount_t|ODEBUG|INFO: task|suspicious RCU|possible (recursive|circular)|inconsistent lock'; then
   dmesg | tail -n 60
   code=1
 fi

@@ -267,10 +267,11 @@ GUEST repeat_cpuid
   DONE
 END repeat_cpuid
 
+// RDX: from one page to the next.
 GUEST repeat_page
 1:
   mov %eax, (%rdi)
-  add $4096, %rdi
+  add %rdx, %rdi
   dec %rcx
   jnz 1b
   DONE
@@ -284,5 +285,24 @@ GUEST repeat_interrupt
   nop
   jmp 1b
 END repeat_interrupt
+
+// One round: 16 words that stay, a page apart, are counted up (RDI); 16 that come and go are written
+// (RSI). Then a byte to port 0xf4.
+GUEST long_rounds
+  sti
+1:
+  mov $16, %ecx
+  mov %rdi, %r8
+  mov %rsi, %r9
+2:
+  incl (%r8)
+  mov %ecx, (%r9)
+  add $4096, %r8
+  add $4096, %r9
+  dec %ecx
+  jnz 2b
+  out %al, $0xf4
+  jmp 1b
+END long_rounds
 
 .section .note.GNU-stack, "", @progbits

@@ -174,6 +174,11 @@ std::span<const Case> eventfd_cases();
 
 /// Prints "measure NAME TICKS" for each kind of exit; TICKS are the host's TSC, per exit.
 void measure(const Descriptor& system);
+/// Changes memory slots and the process's own mappings `changes` times under a running guest, and
+/// checks that nothing the guest wrote is lost. NotOk if it is.
+void stress_memory(const Descriptor& system, unsigned changes);
+/// Prints "ioctl LEVEL NAME ERRNO" for each ioctl: ENOTTY if the device does not know it.
+void list_ioctls(const Descriptor& system);
 
 }  // namespace kvm_abi
 

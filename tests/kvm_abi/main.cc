@@ -3,12 +3,15 @@
 //   device cannot run. Ends with 1 if anything was not ok. The same binary runs on /dev/kvm, which
 //   is the oracle, and on /dev/kvm-lite.
 // kvm-abi DEVICE --measure: the cost of each kind of exit.
+// kvm-abi DEVICE --stress COUNT: so many changes of memory under a running guest.
+// kvm-abi DEVICE --ioctls: what each ioctl of KVM's on x86 answers to a senseless argument.
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -69,6 +72,14 @@ int run(std::span<char*> arguments) {
     measure(system);
     return 0;
   }
+  if (names.size() == 1 && std::string_view(names[0]) == "--ioctls") {
+    list_ioctls(system);
+    return 0;
+  }
+  if (names.size() == 2 && std::string_view(names[0]) == "--stress") {
+    stress_memory(system, static_cast<unsigned>(std::strtoul(names[1], nullptr, 10)));
+    return 0;
+  }
   const Counts counts = run_cases(system, names);
   std::printf("total %s: %u ok, %u not ok, %u absent, %u unable\n", arguments[0], counts.ok,
               counts.not_ok, counts.absent, counts.unable);
@@ -80,7 +91,7 @@ int run(std::span<char*> arguments) {
 
 int main(int count, char** arguments) {
   if (count < 2) {
-    std::fputs("usage: kvm-abi DEVICE [CASE...|--measure]\n", stderr);
+    std::fputs("usage: kvm-abi DEVICE [CASE...|--measure|--ioctls|--stress COUNT]\n", stderr);
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);

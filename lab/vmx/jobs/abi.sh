@@ -3,7 +3,8 @@
 # shellcheck shell=dash
 . /hosts.sh
 failed=0
-on_kvm_intel 'kvm-abi /dev/kvm 2>&1 | tee /tmp/intel | grep "^total\|^not ok\|^unable" | sed "s/^/kvm-intel: /"'
+on_kvm_intel 'kvm-abi /dev/kvm --ioctls >/tmp/intel-ioctls; kvm-abi /dev/kvm 2>&1 | tee /tmp/intel | grep "^total\|^not ok\|^unable" | sed "s/^/kvm-intel: /"'
+kvm-abi /dev/kvm-lite --ioctls >/tmp/lite-ioctls
 kvm-abi /dev/kvm-lite 2>&1 | tee /tmp/lite | grep '^case' | sed 's/^/kvm-lite: /'
 
 # outcome FILE CASE: ok, absent, unable, "not ok", or silent when the program ended before.
@@ -25,6 +26,11 @@ while read -r name; do
       ;;
   esac
 done </tmp/names
+# The matrix: each ioctl's answer to a senseless argument. An unknown one of a vCPU is EINVAL with KVM.
+printf '%-7s %-32s %-10s %s\n' level ioctl kvm-intel kvm-lite
+awk '$1 != "ioctl" { next }
+  FNR == NR { intel[$2, $3] = $4; next }
+  { printf "%-7s %-32s %-10s %s\n", $2, $3, intel[$2, $3], $4 }' /tmp/intel-ioctls /tmp/lite-ioctls
 for file in intel lite; do
   tail -n 1 /tmp/$file
   grep -q '^total' /tmp/$file && continue

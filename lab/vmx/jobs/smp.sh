@@ -1,8 +1,8 @@
 # A guest with two vCPUs: INIT, SIPI, IPIs. For a host with two CPUs: lab/vmx/run --cpus 2.
-# Needs: mote guest
+# Needs: mote guest-6.1
 # shellcheck shell=dash
 cat >/tmp/config.json <<END
-{"boot-source": {"kernel_image_path": "/g/vmlinux", "initrd_path": "/g/initrd.cpio",
+{"boot-source": {"kernel_image_path": "/g/6.1/vmlinux", "initrd_path": "/g/6.1/initrd.cpio",
   "boot_args": "console=ttyS0 loglevel=7 panic=-1 reboot=k mote.mode=initrd"},
  "machine-config": {"vcpu_count": 2, "mem_size_mib": 160}, "drives": [], "network-interfaces": []}
 END

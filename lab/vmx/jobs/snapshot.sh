@@ -1,9 +1,9 @@
 # A running guest is saved and goes on in another process, twice: registers, LAPIC, timers, clock.
-# Needs: mote guest disk curl
+# Needs: mote guest-6.1 disk curl
 # shellcheck shell=dash
 cp /g/disk.ext4 /tmp/disk.ext4
 cat >/tmp/config.json <<END
-{"boot-source": {"kernel_image_path": "/g/vmlinux", "initrd_path": "/g/initrd.cpio",
+{"boot-source": {"kernel_image_path": "/g/6.1/vmlinux", "initrd_path": "/g/6.1/initrd.cpio",
   "boot_args": "console=ttyS0 quiet panic=-1 reboot=k mote.mode=tick"},
  "machine-config": {"vcpu_count": 1, "mem_size_mib": 128},
  "drives": [{"drive_id": "disk0", "path_on_host": "/tmp/disk.ext4", "is_root_device": false, "is_read_only": false}]}

@@ -1,0 +1,127 @@
+# Monitors killed in the middle, many VMs at once, memory that changes under a guest, the module unloaded and loaded,
+# CPUs that come and go, a machine that sleeps. For lab/vmx/run --cpus 2, on any host.
+# Needs: abi kvm-abi
+# shellcheck shell=dash
+quiet_run() { kvm-real-mode /dev/kvm-lite "$1" >/dev/null; }
+
+# check NAME COMMAND...
+check() {
+  local name=$1
+  shift
+  if "$@"; then
+    echo "ok kvm-lite-$name"
+  else
+    echo "not ok kvm-lite-$name: see above"
+    failures=$((failures + 1))
+  fi
+}
+
+# A VM that goes on until it is killed, its process in $victim.
+start_victim() {
+  kvm-real-mode /dev/kvm-lite 100000000 >/dev/null &
+  victim=$!
+}
+kill_victim() {
+  kill -9 $victim
+  wait $victim
+  return 0
+}
+
+killed() {
+  i=0
+  while [ $i -lt 30 ]; do
+    start_victim
+    # From before the VM is made to long after it runs.
+    usleep $((i * 2500))
+    kill_victim
+    i=$((i + 1))
+  done
+  quiet_run 100
+}
+
+concurrent() {
+  local failed=0 pids=
+  for i in 1 2 3; do
+    kvm-real-mode /dev/kvm-lite 3000 >/dev/null &
+    pids="$pids $!"
+    kvm-abi /dev/kvm-lite --stress 60 &
+    pids="$pids $!"
+  done
+  for pid in $pids; do wait "$pid" || failed=1; done
+  return $failed
+}
+
+unloaded() {
+  start_victim
+  usleep 100000
+  if rmmod kvm_lite 2>/dev/null; then
+    echo "the module goes while a VM runs"
+    return 1
+  fi
+  i=0
+  while [ $i -lt 10 ]; do
+    kill_victim
+    # What the killed monitor held is given back in its own time.
+    tries=0
+    until rmmod kvm_lite 2>/dev/null; do
+      tries=$((tries + 1))
+      [ $tries -lt 100 ] || { echo "the module does not go" && return 1; }
+      usleep 10000
+    done
+    insmod /modules/kvm-lite.ko || return 1
+    start_victim
+    usleep 50000
+    i=$((i + 1))
+  done
+  kill_victim
+}
+
+hotplug() {
+  local other=/sys/devices/system/cpu/cpu1/online failed=0
+  start_victim
+  kvm-abi /dev/kvm-lite --stress 200 &
+  stress=$!
+  i=0
+  while [ $i -lt 5 ]; do
+    echo 0 >$other && echo 1 >$other || failed=1
+    i=$((i + 1))
+  done
+  echo 0 >$other
+  quiet_run 100 || failed=1
+  echo 1 >$other
+  quiet_run 100 || failed=1
+  kill -0 $victim || failed=1
+  kill_victim
+  wait $stress || failed=1
+  return $failed
+}
+
+# The kernel goes to sleep as far as its last CPU's own state, and comes back after five seconds.
+suspended() {
+  kvm-abi /dev/kvm-lite --stress 200 &
+  stress=$!
+  usleep 100000
+  echo core >/sys/power/pm_test && echo "$1" >/sys/power/state || {
+    echo "the host does not sleep"
+    return 1
+  }
+  wait $stress && quiet_run 100
+}
+
+failures=0
+check killed killed
+check memory-changes kvm-abi /dev/kvm-lite --stress 1000
+check concurrent concurrent
+check unloaded unloaded
+if [ -e /sys/devices/system/cpu/cpu1/online ]; then
+  check hotplug hotplug
+else
+  echo "skip kvm-lite-hotplug: this host has one CPU"
+fi
+if grep -q core /sys/power/pm_test 2>/dev/null; then
+  sleep_state=$(grep -o 'mem\|standby\|freeze' /sys/power/state | head -n 1)
+  check suspended suspended "$sleep_state"
+else
+  echo "skip kvm-lite-suspended: this kernel cannot try to sleep (PM_DEBUG)"
+fi
+exit $failures
