@@ -56,7 +56,7 @@ struct kvml_memslot {
 	u64 gfn;
 	u64 pages;
 	unsigned long hva;
-	unsigned long *dirty;	/* one bit a page; null unless logged */
+	unsigned long *dirty;	/* one bit a page; null unless logged; ept.lock to use it */
 };
 
 struct kvml_ept {
