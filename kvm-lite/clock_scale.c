@@ -17,10 +17,7 @@ struct kvml_clock_scale kvml_clock_scale_of(u32 tsc_khz)
 		scale.shift--;
 	}
 	/* From tsc_khz itself, which lost no bits; 10^6 * 2^(32 + 12) is the most, below 2^64. */
-	if (scale.shift >= 0)
-		scale.multiplier = (u32)((ns_per_ms << 32) / rate);
-	else
-		scale.multiplier = (u32)((ns_per_ms << (32 - scale.shift)) / tsc_khz);
+	scale.multiplier = (u32)((ns_per_ms << (32 - scale.shift)) / tsc_khz);
 	return scale;
 }
 

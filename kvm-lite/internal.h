@@ -25,6 +25,7 @@
 #include <linux/preempt.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
@@ -53,12 +54,11 @@
 
 /* A range of guest-physical pages and the process's pages behind them. */
 struct kvml_memslot {
-	u32 id;
 	u32 flags;		/* KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY */
 	u64 gfn;
 	u64 pages;
 	unsigned long hva;
-	unsigned long *dirty;	/* one bit a page; null unless logged */
+	unsigned long *dirty;	/* one bit a page; null unless logged; ept.lock to use it */
 };
 
 struct kvml_ept {
@@ -78,8 +78,8 @@ struct kvml_vm {
 	struct mmu_notifier notifier;
 	struct mutex lock;
 	struct rw_semaphore slots_lock;
-	struct kvml_memslot slots[KVML_SLOTS_MAX];	/* sorted by gfn */
-	u32 slot_count;
+	struct kvml_memslot slots[KVML_SLOTS_MAX];	/* by id; without pages: not there */
+	u32 slot_count;			/* no slot from here on was ever there */
 	struct kvml_ept ept;
 	struct kvml_interrupts interrupts;
 	struct kvml_clock clock;
@@ -213,6 +213,18 @@ enum kvml_next {
 	KVML_TO_USER,		/* kvm_run says why */
 };
 
+/* The structure that an ioctl takes, as long as its number says. 0 or -EFAULT. */
+static inline int kvml_copy_in(void *data, const void __user *user, unsigned int command)
+{
+	return copy_from_user(data, user, _IOC_SIZE(command)) ? -EFAULT : 0;
+}
+
+/* As above, what it gives. */
+static inline int kvml_copy_out(void __user *user, const void *data, unsigned int command)
+{
+	return copy_to_user(user, data, _IOC_SIZE(command)) ? -EFAULT : 0;
+}
+
 /* ----- vm.c ----- */
 long kvml_vm_create(void);
 void kvml_vm_get(struct kvml_vm *vm);
@@ -227,8 +239,6 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 void kvml_free_slots(struct kvml_vm *vm);
 /* The slot of @gfn, or null; slots_lock or ept.lock held. */
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn);
-/* Is there memory at @gpa? No lock held. */
-bool kvml_gpa_is_memory(struct kvml_vm *vm, u64 gpa);
 /* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
 int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);

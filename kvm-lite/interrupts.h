@@ -147,9 +147,8 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u3
 /* ----- pvclock.c ----- */
 
 void kvml_clock_create(struct kvml_vm *vm);
-/* True if @msr is one of kvmclock's, old or new. */
+/* True if @msr is one of kvmclock's, old or new; only these may be read and written so. */
 bool kvml_clock_owns_msr(u32 msr);
-/* 0, or -EINVAL: the guest gets #GP. */
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
 /* Before each entry, where the thread may sleep: brings the guest's page up to date. */

@@ -5,39 +5,23 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 
+/* What is there, with no number to say of it. */
+static const u16 capabilities[] = {
+	KVM_CAP_USER_MEMORY, KVM_CAP_DESTROY_MEMORY_REGION_WORKS, KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+	KVM_CAP_SYNC_MMU, KVM_CAP_READONLY_MEM, KVM_CAP_SET_TSS_ADDR, KVM_CAP_SET_IDENTITY_MAP_ADDR,
+	KVM_CAP_EXT_CPUID, KVM_CAP_NOP_IO_DELAY, KVM_CAP_MP_STATE, KVM_CAP_VCPU_EVENTS,
+	KVM_CAP_DEBUGREGS, KVM_CAP_XSAVE, KVM_CAP_XCRS, KVM_CAP_IRQCHIP, KVM_CAP_SPLIT_IRQCHIP,
+	KVM_CAP_IRQFD, KVM_CAP_IOEVENTFD, KVM_CAP_IOEVENTFD_ANY_LENGTH, KVM_CAP_IOEVENTFD_NO_LENGTH,
+	KVM_CAP_SIGNAL_MSI, KVM_CAP_CLOCKSOURCE, KVM_CAP_KVMCLOCK_CTRL, KVM_CAP_GET_TSC_KHZ,
+	KVM_CAP_TSC_DEADLINE_TIMER, KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_INTERNAL_ERROR_DATA,
+	KVM_CAP_CHECK_EXTENSION_VM, KVM_CAP_ENABLE_CAP_VM,
+};
+
 int kvml_check_extension(long capability)
 {
+	u32 i;
+
 	switch (capability) {
-	case KVM_CAP_USER_MEMORY:
-	case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
-	case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
-	case KVM_CAP_SYNC_MMU:
-	case KVM_CAP_SET_TSS_ADDR:
-	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
-	case KVM_CAP_EXT_CPUID:
-	case KVM_CAP_NOP_IO_DELAY:
-	case KVM_CAP_MP_STATE:
-	case KVM_CAP_IRQCHIP:
-	case KVM_CAP_SPLIT_IRQCHIP:
-	case KVM_CAP_IRQFD:
-	case KVM_CAP_IOEVENTFD:
-	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
-	case KVM_CAP_IOEVENTFD_NO_LENGTH:
-	case KVM_CAP_SIGNAL_MSI:
-	case KVM_CAP_CLOCKSOURCE:
-	case KVM_CAP_KVMCLOCK_CTRL:
-	case KVM_CAP_IMMEDIATE_EXIT:
-	case KVM_CAP_VCPU_EVENTS:
-	case KVM_CAP_DEBUGREGS:
-	case KVM_CAP_XSAVE:
-	case KVM_CAP_XCRS:
-	case KVM_CAP_TSC_DEADLINE_TIMER:
-	case KVM_CAP_GET_TSC_KHZ:
-	case KVM_CAP_CHECK_EXTENSION_VM:
-	case KVM_CAP_ENABLE_CAP_VM:
-	case KVM_CAP_READONLY_MEM:
-	case KVM_CAP_INTERNAL_ERROR_DATA:
-		return 1;
 	case KVM_CAP_ADJUST_CLOCK:
 		return KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
 	case KVM_CAP_NR_VCPUS:
@@ -51,9 +35,12 @@ int kvml_check_extension(long capability)
 		return KVML_ROUTES_MAX;
 	case KVM_CAP_XSAVE2:
 		return sizeof(struct kvm_xsave);
-	default:
-		return 0;
 	}
+	for (i = 0; i < ARRAY_SIZE(capabilities); i++) {
+		if (capabilities[i] == capability)
+			return 1;
+	}
+	return 0;
 }
 
 static long device_ioctl(struct file *file, unsigned int command, unsigned long argument)
@@ -74,12 +61,9 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 		return kvml_supported_cpuid(user);
 	case KVM_GET_MSR_INDEX_LIST:
 		return kvml_msr_list(user);
-	case KVM_GET_MSR_FEATURE_INDEX_LIST: {
+	case KVM_GET_MSR_FEATURE_INDEX_LIST:
 		/* No feature MSR is offered: a list of length 0. */
-		const u32 none = 0;
-
-		return copy_to_user(user, &none, sizeof(none)) ? -EFAULT : 0;
-	}
+		return put_user(0, (u32 __user *)user);
 	default:
 		return -ENOTTY;
 	}

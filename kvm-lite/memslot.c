@@ -3,252 +3,187 @@
 #include "internal.h"
 
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #define GFN_LIMIT	(1ULL << (46 - PAGE_SHIFT))	/* what a 4-level EPT and the CPUs reach */
 #define SLOT_PAGES_MAX	(1ULL << 31)
 
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn)
 {
-	u32 low = 0, high = vm->slot_count;
+	u32 id;
 
-	while (low < high) {
-		const u32 middle = (low + high) / 2;
-		struct kvml_memslot *slot = &vm->slots[middle];
-
-		if (gfn < slot->gfn)
-			high = middle;
-		else if (gfn - slot->gfn >= slot->pages)
-			low = middle + 1;
-		else
-			return slot;
+	for (id = 0; id < vm->slot_count; id++) {
+		/* Below the slot the difference is huge; a slot that is not there has no pages. */
+		if (gfn - vm->slots[id].gfn < vm->slots[id].pages)
+			return &vm->slots[id];
 	}
 	return NULL;
 }
 
-bool kvml_gpa_is_memory(struct kvml_vm *vm, u64 gpa)
+static bool overlaps(struct kvml_vm *vm, u32 wanted_id, const struct kvml_memslot *wanted)
 {
-	bool found;
+	u32 id;
 
-	down_read(&vm->slots_lock);
-	found = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
-	up_read(&vm->slots_lock);
-	return found;
-}
+	for (id = 0; id < vm->slot_count; id++) {
+		const struct kvml_memslot *slot = &vm->slots[id];
 
-static struct kvml_memslot *slot_by_id(struct kvml_vm *vm, u32 id)
-{
-	u32 i;
-
-	for (i = 0; i < vm->slot_count; i++) {
-		if (vm->slots[i].id == id)
-			return &vm->slots[i];
-	}
-	return NULL;
-}
-
-static bool overlaps(struct kvml_vm *vm, const struct kvml_memslot *wanted)
-{
-	u32 i;
-
-	for (i = 0; i < vm->slot_count; i++) {
-		const struct kvml_memslot *slot = &vm->slots[i];
-
-		if (slot->id != wanted->id && slot->gfn < wanted->gfn + wanted->pages &&
+		if (id != wanted_id && slot->gfn < wanted->gfn + wanted->pages &&
 		    wanted->gfn < slot->gfn + slot->pages)
 			return true;
 	}
 	return false;
 }
 
-static int check_region(const struct kvm_userspace_memory_region *region)
+static bool region_is_valid(const struct kvm_userspace_memory_region *region)
 {
-	if (region->slot >= KVML_SLOTS_MAX ||
-	    (region->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)))
-		return -EINVAL;
-	if (!PAGE_ALIGNED(region->guest_phys_addr) || !PAGE_ALIGNED(region->memory_size) ||
-	    !PAGE_ALIGNED(region->userspace_addr))
-		return -EINVAL;
-	if (region->memory_size >> PAGE_SHIFT > SLOT_PAGES_MAX ||
-	    region->guest_phys_addr + region->memory_size < region->guest_phys_addr ||
-	    (region->guest_phys_addr + region->memory_size) >> PAGE_SHIFT > GFN_LIMIT)
-		return -EINVAL;
-	if (!access_ok((void __user *)region->userspace_addr, region->memory_size))
-		return -EINVAL;
-	return 0;
+	const u64 end = region->guest_phys_addr + region->memory_size;
+
+	return region->slot < KVML_SLOTS_MAX &&
+	       !(region->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)) &&
+	       PAGE_ALIGNED(region->guest_phys_addr | region->memory_size |
+			    region->userspace_addr) &&
+	       region->memory_size >> PAGE_SHIFT <= SLOT_PAGES_MAX &&
+	       end >= region->guest_phys_addr && end >> PAGE_SHIFT <= GFN_LIMIT &&
+	       access_ok((void __user *)region->userspace_addr, region->memory_size);
 }
 
-/* Takes @old out and puts @slot in, where there are such; both locks held by the callee. */
-static void replace_slot(struct kvml_vm *vm, struct kvml_memslot *old,
-			 const struct kvml_memslot *slot)
+/* Makes the slot @wanted, which has no pages if it is to go. vm->lock held. */
+static int set_slot(struct kvml_vm *vm, u32 id, struct kvml_memslot *wanted)
 {
-	u32 i;
+	struct kvml_memslot *slot = &vm->slots[id];
+	unsigned long *const old_dirty = slot->dirty;
 
+	if (!slot->pages && !wanted->pages)
+		return -EINVAL;
+	/* KVM lets a slot move and change its flags, but not its size or its pages. */
+	if (slot->pages && wanted->pages &&
+	    (slot->pages != wanted->pages || slot->hva != wanted->hva ||
+	     ((slot->flags ^ wanted->flags) & KVM_MEM_READONLY)))
+		return -EINVAL;
+	if (overlaps(vm, id, wanted))
+		return -EEXIST;
+	if (wanted->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		/* What was written before this moment stays known. */
+		wanted->dirty = old_dirty ?: kvcalloc(BITS_TO_LONGS(wanted->pages), sizeof(long),
+						      GFP_KERNEL_ACCOUNT);
+		if (!wanted->dirty)
+			return -ENOMEM;
+	}
 	down_write(&vm->slots_lock);
 	spin_lock(&vm->ept.lock);
-	if (old) {
-		if (kvml_ept_apply(vm->ept.root, old->gfn, old->pages, KVML_EPT_ZAP))
-			kvml_ept_flush(vm);
-		i = old - vm->slots;
-		memmove(old, old + 1, (vm->slot_count - i - 1) * sizeof(*old));
-		vm->slot_count--;
-	}
-	if (slot) {
-		for (i = vm->slot_count; i > 0 && vm->slots[i - 1].gfn > slot->gfn; i--)
-			vm->slots[i] = vm->slots[i - 1];
-		vm->slots[i] = *slot;
-		vm->slot_count++;
-	}
+	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_ZAP))
+		kvml_ept_flush(vm);
+	*slot = *wanted;
+	vm->slot_count = max(vm->slot_count, id + 1);
 	/* A fault that looked at the old slots starts over. */
 	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);
 	up_write(&vm->slots_lock);
-}
-
-static int delete_slot(struct kvml_vm *vm, struct kvml_memslot *old)
-{
-	unsigned long *dirty;
-
-	if (!old)
-		return -EINVAL;
-	dirty = old->dirty;
-	replace_slot(vm, old, NULL);
-	kvfree(dirty);
-	return 0;
-}
-
-/* vm->lock held. */
-static int set_slot(struct kvml_vm *vm, struct kvml_memslot *wanted)
-{
-	struct kvml_memslot *old = slot_by_id(vm, wanted->id);
-	unsigned long *old_dirty = old ? old->dirty : NULL;
-
-	/* KVM lets a slot move and change its flags, but not its size or its pages. */
-	if (old && (old->pages != wanted->pages || old->hva != wanted->hva ||
-		    ((old->flags ^ wanted->flags) & KVM_MEM_READONLY)))
-		return -EINVAL;
-	if (overlaps(vm, wanted))
-		return -EEXIST;
-	if (wanted->flags & KVM_MEM_LOG_DIRTY_PAGES) {
-		wanted->dirty = kvcalloc(BITS_TO_LONGS(wanted->pages), sizeof(long),
-					 GFP_KERNEL_ACCOUNT);
-		if (!wanted->dirty)
-			return -ENOMEM;
-		/* What was written before this moment stays known. */
-		if (old_dirty)
-			bitmap_copy(wanted->dirty, old_dirty, wanted->pages);
-	}
-	replace_slot(vm, old, wanted);
-	kvfree(old_dirty);
+	if (old_dirty != wanted->dirty)
+		kvfree(old_dirty);
 	return 0;
 }
 
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region)
 {
-	struct kvml_memslot wanted = {
-		.id = region->slot,
-		.flags = region->flags,
-		.gfn = region->guest_phys_addr >> PAGE_SHIFT,
-		.pages = region->memory_size >> PAGE_SHIFT,
-		.hva = region->userspace_addr,
-	};
-	int outcome = check_region(region);
+	struct kvml_memslot wanted = {};
+	int outcome;
 
-	if (outcome)
-		return outcome;
+	if (!region_is_valid(region))
+		return -EINVAL;
+	if (region->memory_size) {
+		wanted.flags = region->flags;
+		wanted.gfn = region->guest_phys_addr >> PAGE_SHIFT;
+		wanted.pages = region->memory_size >> PAGE_SHIFT;
+		wanted.hva = region->userspace_addr;
+	}
 	mutex_lock(&vm->lock);
-	if (wanted.pages)
-		outcome = set_slot(vm, &wanted);
-	else
-		outcome = delete_slot(vm, slot_by_id(vm, wanted.id));
+	outcome = set_slot(vm, region->slot, &wanted);
 	mutex_unlock(&vm->lock);
 	return outcome;
 }
 
-int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log)
+/* Gives the slot's log to user space and starts a new one. vm->lock held. */
+static int take_log(struct kvml_vm *vm, struct kvml_memslot *slot, void __user *user)
 {
-	struct kvml_memslot *slot;
-	unsigned long *copy;
-	size_t longs;
-	int outcome = 0;
+	const size_t longs = BITS_TO_LONGS(slot->pages);
+	unsigned long *log;
+	int outcome;
 
-	mutex_lock(&vm->lock);
-	slot = slot_by_id(vm, log->slot);
-	if (!slot || !slot->dirty) {
-		mutex_unlock(&vm->lock);
+	if (!slot->dirty)
 		return -ENOENT;
-	}
-	longs = BITS_TO_LONGS(slot->pages);
-	copy = kvcalloc(longs, sizeof(long), GFP_KERNEL_ACCOUNT);
-	if (!copy) {
-		mutex_unlock(&vm->lock);
+	log = kvcalloc(longs, sizeof(long), GFP_KERNEL_ACCOUNT);
+	if (!log)
 		return -ENOMEM;
-	}
 	spin_lock(&vm->ept.lock);
-	memcpy(copy, slot->dirty, longs * sizeof(long));
-	memset(slot->dirty, 0, longs * sizeof(long));
+	swap(log, slot->dirty);
 	/* The next write to each page has to be seen again. */
 	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_WRITE_PROTECT))
 		kvml_ept_flush(vm);
 	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);
+	outcome = copy_to_user(user, log, longs * sizeof(long)) ? -EFAULT : 0;
+	kvfree(log);
+	return outcome;
+}
+
+int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log)
+{
+	int outcome;
+
+	if (log->slot >= KVML_SLOTS_MAX)
+		return -ENOENT;
+	mutex_lock(&vm->lock);
+	outcome = take_log(vm, &vm->slots[log->slot], log->dirty_bitmap);
 	mutex_unlock(&vm->lock);
-	if (copy_to_user(log->dirty_bitmap, copy, longs * sizeof(long)))
-		outcome = -EFAULT;
-	kvfree(copy);
 	return outcome;
 }
 
 void kvml_free_slots(struct kvml_vm *vm)
 {
-	u32 i;
+	u32 id;
 
-	for (i = 0; i < vm->slot_count; i++)
-		kvfree(vm->slots[i].dirty);
+	for (id = 0; id < vm->slot_count; id++)
+		kvfree(vm->slots[id].dirty);
 }
 
-/* Copies within one page. */
+/* Copies within one page; slots_lock held. */
 static int copy_page_part(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool write)
 {
-	struct kvml_memslot *slot;
+	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
+	unsigned long left;
 	void __user *user;
 	u64 page;
-	int outcome = -EFAULT;
 
-	down_read(&vm->slots_lock);
-	slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
 	if (!slot || (write && (slot->flags & KVM_MEM_READONLY)))
-		goto out;
+		return -EFAULT;
 	page = (gpa >> PAGE_SHIFT) - slot->gfn;
 	user = (void __user *)(slot->hva + page * PAGE_SIZE + offset_in_page(gpa));
-	if (!write) {
-		outcome = copy_from_user(data, user, size) ? -EFAULT : 0;
-		goto out;
-	}
-	outcome = copy_to_user(user, data, size) ? -EFAULT : 0;
+	if (!write)
+		return copy_from_user(data, user, size) ? -EFAULT : 0;
+	left = copy_to_user(user, data, size);
 	if (slot->dirty) {
 		spin_lock(&vm->ept.lock);
 		__set_bit(page, slot->dirty);
 		spin_unlock(&vm->ept.lock);
 	}
-out:
-	up_read(&vm->slots_lock);
-	return outcome;
+	return left ? -EFAULT : 0;
 }
 
 static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool write)
 {
-	while (size) {
-		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
-		const int outcome = copy_page_part(vm, gpa, data, part, write);
+	int outcome = 0;
 
-		if (outcome)
-			return outcome;
+	down_read(&vm->slots_lock);
+	while (size && !outcome) {
+		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
+
+		outcome = copy_page_part(vm, gpa, data, part, write);
 		gpa += part;
 		data += part;
 		size -= part;
 	}
-	return 0;
+	up_read(&vm->slots_lock);
+	return outcome;
 }
 
 int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size)

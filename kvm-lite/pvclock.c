@@ -13,6 +13,8 @@
 #include <linux/timekeeping.h>
 #include <uapi/asm/kvm_para.h>
 
+#define CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+
 /* The caller holds the clock's lock. */
 static u64 time_at(const struct kvml_clock *clock, u64 host_tsc)
 {
@@ -34,33 +36,20 @@ void kvml_clock_create(struct kvml_vm *vm)
 	set_time(&vm->clock, 0);
 }
 
+static bool is_system_time(u32 msr)
+{
+	return msr == MSR_KVM_SYSTEM_TIME || msr == MSR_KVM_SYSTEM_TIME_NEW;
+}
+
 bool kvml_clock_owns_msr(u32 msr)
 {
-	switch (msr) {
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
-		return true;
-	default:
-		return false;
-	}
+	return is_system_time(msr) || msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
 }
 
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
 {
-	switch (msr) {
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
-		*value = vcpu->clock.system_time_msr;
-		return 0;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-		*value = vcpu->vm->wall_clock_msr;
-		return 0;
-	default:
-		return -EINVAL;
-	}
+	*value = is_system_time(msr) ? vcpu->clock.system_time_msr : vcpu->vm->wall_clock_msr;
+	return 0;
 }
 
 /*
@@ -99,28 +88,22 @@ static void write_wall_clock(struct kvml_vm *vm, u64 gpa)
 	write_versioned(vm, gpa, &wall, sizeof(wall));
 }
 
-int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
-{
-	switch (msr) {
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
-		vcpu->clock.system_time_msr = value;
-		vcpu->clock.pending = value & 1;
-		return 0;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-		WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
-		if (value)
-			write_wall_clock(vcpu->vm, value);
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
 void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
 {
 	vcpu->clock.pending = vcpu->clock.system_time_msr & 1;
+}
+
+int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
+{
+	if (is_system_time(msr)) {
+		vcpu->clock.system_time_msr = value;
+		kvml_clock_tsc_changed(vcpu);
+		return 0;
+	}
+	WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
+	if (value)
+		write_wall_clock(vcpu->vm, value);
+	return 0;
 }
 
 void kvml_clock_update(struct kvml_vcpu *vcpu)
@@ -141,25 +124,20 @@ void kvml_clock_update(struct kvml_vcpu *vcpu)
 	mutex_unlock(&clock->lock);
 	if (!(vcpu->clock.system_time_msr & 1))
 		return;
-	info.flags = PVCLOCK_TSC_STABLE_BIT;
-	if (vcpu->clock.paused)
-		info.flags |= PVCLOCK_GUEST_STOPPED;
+	info.flags = PVCLOCK_TSC_STABLE_BIT | (vcpu->clock.paused ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock.paused = false;
 	write_versioned(vcpu->vm, vcpu->clock.system_time_msr & ~1ULL, &info, sizeof(info));
 }
 
 void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data)
 {
-	u64 tsc;
-
 	memset(data, 0, sizeof(*data));
+	data->flags = CLOCK_FLAGS;
 	mutex_lock(&vm->clock.lock);
-	tsc = rdtsc_ordered();
+	data->host_tsc = rdtsc_ordered();
 	data->realtime = ktime_get_real_ns();
-	data->clock = time_at(&vm->clock, tsc);
+	data->clock = time_at(&vm->clock, data->host_tsc);
 	mutex_unlock(&vm->clock.lock);
-	data->host_tsc = tsc;
-	data->flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
 }
 
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)
@@ -167,15 +145,11 @@ int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)
 	u64 now = data->clock;
 
 	/* The stable bit and the host's TSC are what KVM_GET_CLOCK gave; they may come back. */
-	if (data->flags & ~(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC))
+	if (data->flags & ~CLOCK_FLAGS)
 		return -EINVAL;
-	if (data->flags & KVM_CLOCK_REALTIME) {
-		const u64 real = ktime_get_real_ns();
-
-		/* The guest's clock runs on while it is being moved; it never runs back. */
-		if (real > data->realtime)
-			now += real - data->realtime;
-	}
+	/* The guest's clock runs on while it is being moved; it never runs back. */
+	if (data->flags & KVM_CLOCK_REALTIME)
+		now += max_t(u64, ktime_get_real_ns(), data->realtime) - data->realtime;
 	mutex_lock(&vm->clock.lock);
 	set_time(&vm->clock, now);
 	mutex_unlock(&vm->clock.lock);

@@ -5,9 +5,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
 #include <linux/module.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 /* ----- The process's mappings change: entries of the EPT that show them go ----- */
 
@@ -17,23 +15,24 @@ static struct kvml_vm *vm_of(struct mmu_notifier *notifier)
 }
 
 /* Takes away the entries of all guest pages that [start, end) backs; ept.lock held. */
-static bool zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
+static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
 {
 	bool changed = false;
-	u32 i;
+	u32 id;
 
-	for (i = 0; i < vm->slot_count; i++) {
-		const struct kvml_memslot *slot = &vm->slots[i];
+	for (id = 0; id < vm->slot_count; id++) {
+		const struct kvml_memslot *slot = &vm->slots[id];
 		const unsigned long slot_end = slot->hva + slot->pages * PAGE_SIZE;
 		const unsigned long from = max(start & PAGE_MASK, slot->hva);
 		const unsigned long to = min(PAGE_ALIGN(end), slot_end);
 
 		if (from < to)
 			changed |= kvml_ept_apply(vm->ept.root,
-						   slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
-						   (to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
+						  slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
+						  (to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
 	}
-	return changed;
+	if (changed)
+		kvml_ept_flush(vm);
 }
 
 static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
@@ -42,8 +41,7 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.invalidations++;
-	if (zap_backed(vm, range->start, range->end))
-		kvml_ept_flush(vm);
+	zap_backed(vm, range->start, range->end);
 	spin_unlock(&vm->ept.lock);
 	return 0;
 }
@@ -65,8 +63,7 @@ static void release_mm(struct mmu_notifier *notifier, struct mm_struct *mm)
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.sequence++;
-	if (zap_backed(vm, 0, TASK_SIZE_MAX))
-		kvml_ept_flush(vm);
+	zap_backed(vm, 0, TASK_SIZE_MAX);
 	spin_unlock(&vm->ept.lock);
 }
 
@@ -110,7 +107,6 @@ static void free_vm(struct kvml_vm *vm)
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	kvml_ept_destroy(vm);
 	kvml_free_slots(vm);
-	mmdrop(vm->mm);
 	kvfree(vm);
 	preempt_notifier_dec();
 }
@@ -143,8 +139,8 @@ static struct kvml_vm *allocate_vm(void)
 	if (outcome)
 		goto free;
 	vm->mm = current->mm;
-	mmgrab(vm->mm);
 	vm->notifier.ops = &notifier_operations;
+	/* Keeps the mm_struct until the VM ends. */
 	outcome = mmu_notifier_register(&vm->notifier, vm->mm);
 	if (outcome)
 		goto destroy;
@@ -156,7 +152,6 @@ static struct kvml_vm *allocate_vm(void)
 	return vm;
 
 destroy:
-	mmdrop(vm->mm);
 	kvml_ept_destroy(vm);
 free:
 	kvfree(vm);
@@ -167,99 +162,36 @@ free:
 
 static int enable_capability(struct kvml_vm *vm, const struct kvm_enable_cap *cap)
 {
-	int outcome = 0;
+	int outcome = -EEXIST;
 
-	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP)
-		return -EINVAL;
-	if (cap->args[0] > KVML_ROUTES_MAX)
+	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP || cap->args[0] > KVML_ROUTES_MAX)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
 	/* vCPUs are created with or without a LAPIC, so this comes first, and once. */
-	if (vm->split_irqchip || vm->vcpu_count) {
-		outcome = -EEXIST;
-	} else {
+	if (!vm->split_irqchip && !vm->vcpu_count) {
 		vm->interrupts.ioapic_pins = cap->args[0];
 		vm->split_irqchip = true;
+		outcome = 0;
 	}
 	mutex_unlock(&vm->lock);
 	return outcome;
 }
 
-static int irq_line(struct kvml_vm *vm, struct kvm_irq_level __user *user, bool status)
-{
-	struct kvm_irq_level line;
-
-	if (copy_from_user(&line, user, sizeof(line)))
-		return -EFAULT;
-	/* All routes are messages: raising the line sends one, lowering it means nothing. */
-	line.status = line.level ? kvml_signal_gsi(vm, line.irq) : 0;
-	if (status && copy_to_user(user, &line, sizeof(line)))
-		return -EFAULT;
-	return 0;
-}
-
-/* What needs an in-kernel LAPIC. */
-static long interrupt_ioctl(struct kvml_vm *vm, unsigned int command, void __user *user)
-{
-	union {
-		struct kvm_irqfd irqfd;
-		struct kvm_msi msi;
-	} u;
-
-	if (!vm->split_irqchip)
-		return command == KVM_IRQ_LINE || command == KVM_IRQ_LINE_STATUS ? -ENXIO : -EINVAL;
-	switch (command) {
-	case KVM_IRQFD:
-		if (copy_from_user(&u.irqfd, user, sizeof(u.irqfd)))
-			return -EFAULT;
-		return kvml_irqfd(vm, &u.irqfd);
-	case KVM_SIGNAL_MSI:
-		if (copy_from_user(&u.msi, user, sizeof(u.msi)))
-			return -EFAULT;
-		return kvml_signal_msi(vm, &u.msi);
-	case KVM_SET_GSI_ROUTING:
-		return kvml_set_gsi_routing(vm, user);
-	default:
-		return irq_line(vm, user, command == KVM_IRQ_LINE_STATUS);
-	}
-}
-
-static long clock_ioctl(struct kvml_vm *vm, unsigned int command, void __user *user)
-{
-	struct kvm_clock_data data;
-
-	if (command == KVM_GET_CLOCK) {
-		kvml_clock_get(vm, &data);
-		return copy_to_user(user, &data, sizeof(data)) ? -EFAULT : 0;
-	}
-	if (copy_from_user(&data, user, sizeof(data)))
-		return -EFAULT;
-	return kvml_clock_set(vm, &data);
-}
-
-static long memory_ioctl(struct kvml_vm *vm, unsigned int command, void __user *user)
-{
-	union {
-		struct kvm_userspace_memory_region region;
-		struct kvm_dirty_log log;
-	} u;
-
-	if (command == KVM_GET_DIRTY_LOG) {
-		if (copy_from_user(&u.log, user, sizeof(u.log)))
-			return -EFAULT;
-		return kvml_get_dirty_log(vm, &u.log);
-	}
-	if (copy_from_user(&u.region, user, sizeof(u.region)))
-		return -EFAULT;
-	return kvml_set_memory_region(vm, &u.region);
-}
-
 static long vm_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct kvml_vm *vm = file->private_data;
+	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
 	void __user *user = (void __user *)argument;
-	struct kvm_ioeventfd ioeventfd;
-	struct kvm_enable_cap cap;
+	union {
+		struct kvm_userspace_memory_region region;
+		struct kvm_dirty_log log;
+		struct kvm_irqfd irqfd;
+		struct kvm_msi msi;
+		struct kvm_irq_level line;
+		struct kvm_ioeventfd ioeventfd;
+		struct kvm_enable_cap cap;
+		struct kvm_clock_data clock;
+	} u;
 
 	/* Guest memory is that of the process that made the VM. */
 	if (vm->mm != current->mm)
@@ -270,25 +202,33 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 	case KVM_CHECK_EXTENSION:
 		return kvml_check_extension(argument);
 	case KVM_SET_USER_MEMORY_REGION:
+		return kvml_copy_in(&u, user, command) ?: kvml_set_memory_region(vm, &u.region);
 	case KVM_GET_DIRTY_LOG:
-		return memory_ioctl(vm, command, user);
+		return kvml_copy_in(&u, user, command) ?: kvml_get_dirty_log(vm, &u.log);
 	case KVM_IRQFD:
+		return no_lapic ?: kvml_copy_in(&u, user, command) ?: kvml_irqfd(vm, &u.irqfd);
 	case KVM_SIGNAL_MSI:
+		return no_lapic ?: kvml_copy_in(&u, user, command) ?: kvml_signal_msi(vm, &u.msi);
 	case KVM_SET_GSI_ROUTING:
+		return no_lapic ?: kvml_set_gsi_routing(vm, user);
 	case KVM_IRQ_LINE:
 	case KVM_IRQ_LINE_STATUS:
-		return interrupt_ioctl(vm, command, user);
+		if (no_lapic)
+			return -ENXIO;
+		if (kvml_copy_in(&u, user, command))
+			return -EFAULT;
+		/* All routes are messages: raising a line sends one, lowering it means nothing. */
+		u.line.status = u.line.level ? kvml_signal_gsi(vm, u.line.irq) : 0;
+		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, &u, command);
 	case KVM_IOEVENTFD:
-		if (copy_from_user(&ioeventfd, user, sizeof(ioeventfd)))
-			return -EFAULT;
-		return kvml_ioeventfd(vm, &ioeventfd);
+		return kvml_copy_in(&u, user, command) ?: kvml_ioeventfd(vm, &u.ioeventfd);
 	case KVM_ENABLE_CAP:
-		if (copy_from_user(&cap, user, sizeof(cap)))
-			return -EFAULT;
-		return enable_capability(vm, &cap);
+		return kvml_copy_in(&u, user, command) ?: enable_capability(vm, &u.cap);
 	case KVM_GET_CLOCK:
+		kvml_clock_get(vm, &u.clock);
+		return kvml_copy_out(user, &u, command);
 	case KVM_SET_CLOCK:
-		return clock_ioctl(vm, command, user);
+		return kvml_copy_in(&u, user, command) ?: kvml_clock_set(vm, &u.clock);
 	case KVM_SET_TSS_ADDR:
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		/* For processors without unrestricted guest, where the module does not load. */

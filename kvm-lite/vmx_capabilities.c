@@ -8,62 +8,60 @@
 
 struct kvml_vmx_config kvml_vmx;
 
+static int check_missing(const char *what, u64 missing)
+{
+	if (!missing)
+		return 0;
+	pr_err(KVML_NAME ": this processor lacks %s 0x%llx\n", what, missing);
+	return -EOPNOTSUPP;
+}
+
 /*
  * The value of a control field: @required and as much of @optional as there is. SDM volume 3,
  * appendix "VMX Capability Reporting Facility": low half, bits that must be 1; high half, that may.
  */
-static int adjust(const char *name, u32 msr, u32 required, u32 optional, u32 *result)
+static int adjust(const char *name, u32 msr, u32 *result, u32 required, u32 optional)
 {
 	u32 must, may;
 
+	/* All but the secondary controls may have a second, exact MSR, in the same order. */
+	if (msr <= MSR_IA32_VMX_ENTRY_CTLS && (native_read_msr(MSR_IA32_VMX_BASIC) & BIT_ULL(55)))
+		msr += MSR_IA32_VMX_TRUE_PINBASED_CTLS - MSR_IA32_VMX_PINBASED_CTLS;
 	rdmsr(msr, must, may);
 	*result = ((required | optional) & may) | must;
-	if (!(required & ~*result))
-		return 0;
-	pr_err(KVML_NAME ": this processor lacks %s controls 0x%x\n", name, required & ~*result);
-	return -EOPNOTSUPP;
+	return check_missing(name, required & ~*result);
 }
 
 static int read_controls(void)
 {
-	const bool exact = native_read_msr(MSR_IA32_VMX_BASIC) & BIT_ULL(55);
-	int outcome;
-
-	outcome = adjust("pin-based", exact ? MSR_IA32_VMX_TRUE_PINBASED_CTLS :
-			 MSR_IA32_VMX_PINBASED_CTLS,
-			 PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
-			 0, &kvml_vmx.pin);
-	outcome = outcome ?:
-		adjust("processor-based", exact ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS :
-		       MSR_IA32_VMX_PROCBASED_CTLS,
+	const int outcome =
+		adjust("pin-based controls", MSR_IA32_VMX_PINBASED_CTLS, &kvml_vmx.pin,
+		       PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
+		       0) ?:
+		adjust("processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS, &kvml_vmx.primary,
 		       CPU_BASED_HLT_EXITING | CPU_BASED_USE_TSC_OFFSETTING |
 		       CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
 		       CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_MOV_DR_EXITING |
 		       CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS |
 		       CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING |
-		       CPU_BASED_RDPMC_EXITING, 0, &kvml_vmx.primary);
-	outcome = outcome ?:
-		adjust("secondary processor-based", MSR_IA32_VMX_PROCBASED_CTLS2,
-		       SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_ENABLE_VPID |
-		       SECONDARY_EXEC_UNRESTRICTED_GUEST,
+		       CPU_BASED_RDPMC_EXITING, 0) ?:
+		adjust("secondary processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS2,
+		       &kvml_vmx.secondary, SECONDARY_EXEC_ENABLE_EPT |
+		       SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_UNRESTRICTED_GUEST,
 		       SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENABLE_RDTSCP |
-		       SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_PAUSE_LOOP_EXITING,
-		       &kvml_vmx.secondary);
-	outcome = outcome ?:
-		adjust("VM-exit", exact ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS,
+		       SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_PAUSE_LOOP_EXITING) ?:
+		adjust("VM-exit controls", MSR_IA32_VMX_EXIT_CTLS, &kvml_vmx.exit,
 		       VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
 		       VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER | VM_EXIT_SAVE_DEBUG_CONTROLS,
-		       0, &kvml_vmx.exit);
-	outcome = outcome ?:
-		adjust("VM-entry", exact ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS,
+		       0) ?:
+		adjust("VM-entry controls", MSR_IA32_VMX_ENTRY_CTLS, &kvml_vmx.entry,
 		       VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER |
-		       VM_ENTRY_LOAD_DEBUG_CONTROLS, 0, &kvml_vmx.entry);
-	if (outcome)
-		return outcome;
+		       VM_ENTRY_LOAD_DEBUG_CONTROLS, 0);
+
 	/* Exits on CR3 and INVLPG belong to shadow paging; EPT makes them optional. */
 	kvml_vmx.primary &= ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING |
 			      CPU_BASED_INVLPG_EXITING);
-	return 0;
+	return outcome;
 }
 
 static int read_ept(void)
@@ -73,16 +71,11 @@ static int read_ept(void)
 		VMX_EPT_EXTENT_CONTEXT_BIT | (u64)VMX_VPID_INVVPID_BIT << 32 |
 		(u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
 
-	if (needed & ~capabilities) {
-		pr_err(KVML_NAME ": this processor lacks EPT or VPID capabilities 0x%llx\n",
-		       needed & ~capabilities);
-		return -EOPNOTSUPP;
-	}
 	kvml_vmx.large_pages = capabilities & VMX_EPT_2MB_PAGE_BIT;
 	kvml_vmx.accessed_dirty = capabilities & VMX_EPT_AD_BIT;
 	kvml_vmx.ept_memory = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
 		(kvml_vmx.accessed_dirty ? VMX_EPTP_AD_ENABLE_BIT : 0);
-	return 0;
+	return check_missing("EPT or VPID capabilities", needed & ~capabilities);
 }
 
 static void read_mitigations(void)
@@ -94,22 +87,20 @@ static void read_mitigations(void)
 		pr_warn(KVML_NAME ": the L1TF bug needs newer microcode; guests may read host memory\n");
 }
 
+static int refuse(const char *why)
+{
+	pr_err(KVML_NAME ": %s\n", why);
+	return -EOPNOTSUPP;
+}
+
 int kvml_vmx_read_capabilities(void)
 {
-	int outcome;
-
-	if (!boot_cpu_has(X86_FEATURE_VMX)) {
-		pr_err(KVML_NAME ": this processor has no VMX, or the firmware disabled it\n");
-		return -EOPNOTSUPP;
-	}
-	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC) || check_tsc_unstable()) {
-		pr_err(KVML_NAME ": the TSC is not constant, so guests would lose time\n");
-		return -EOPNOTSUPP;
-	}
-	if (!boot_cpu_has(X86_FEATURE_FXSR) || !boot_cpu_has(X86_FEATURE_NX)) {
-		pr_err(KVML_NAME ": this processor lacks FXSR or NX\n");
-		return -EOPNOTSUPP;
-	}
+	if (!boot_cpu_has(X86_FEATURE_VMX))
+		return refuse("this processor has no VMX, or the firmware disabled it");
+	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC) || check_tsc_unstable())
+		return refuse("the TSC is not constant, so guests would lose time");
+	if (!boot_cpu_has(X86_FEATURE_FXSR) || !boot_cpu_has(X86_FEATURE_NX))
+		return refuse("this processor lacks FXSR or NX");
 	kvml_vmx.revision = native_read_msr(MSR_IA32_VMX_BASIC) & 0x7fffffff;
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, kvml_vmx.cr0_fixed0);
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, kvml_vmx.cr0_fixed1);
@@ -122,6 +113,5 @@ int kvml_vmx_read_capabilities(void)
 	rdmsrl(MSR_CSTAR, kvml_vmx.cstar);
 	rdmsrl(MSR_SYSCALL_MASK, kvml_vmx.fmask);
 	read_mitigations();
-	outcome = read_controls();
-	return outcome ?: read_ept();
+	return read_controls() ?: read_ept();
 }
