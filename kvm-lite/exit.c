@@ -2,6 +2,7 @@
 /* What made the guest leave, and what is done about it. Port I/O and MMIO are in io.c. */
 #include "internal.h"
 
+#include <linux/nospec.h>
 #include <asm/debugreg.h>
 #include <asm/trapnr.h>
 #include <asm/processor-flags.h>
@@ -129,7 +130,7 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 	const u32 reg = (qualification >> 8) & 15;
 	u32 number = qualification & 7;
-	u64 value;
+	u64 value, *place;
 
 	if (kvml_cpl() != 0)
 		return protection_fault(vcpu);
@@ -140,8 +141,10 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 		}
 		number += 2;
 	}
+	/* The guest chose the number: also a mispredicted branch stays within the array. */
+	place = &vcpu->dr[array_index_nospec(number, ARRAY_SIZE(vcpu->dr))];
 	if (qualification & BIT(4)) {
-		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : vcpu->dr[number];
+		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : *place;
 		kvml_set_reg(vcpu, reg, value);
 		return done(vcpu, 0);
 	}
@@ -156,7 +159,7 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	} else if (number == 6) {
 		vcpu->dr6 = (value & 0xe00f) | 0xffff0ff0;
 	} else {
-		vcpu->dr[number] = value;
+		*place = value;
 	}
 	return done(vcpu, 0);
 }

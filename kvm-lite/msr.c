@@ -2,6 +2,7 @@
 /* MSRs that the guest may read and write, and those user space saves; needs the vCPU loaded. */
 #include "internal.h"
 
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <uapi/asm/kvm_para.h>
@@ -19,6 +20,9 @@ static const u32 saved[] = {
 /* Bits of IA32_MISC_ENABLE: fast strings; branch trace and PEBS unavailable. */
 #define MISC_ENABLE_RESET	(BIT_ULL(0) | BIT_ULL(11) | BIT_ULL(12))
 
+/* An index that the guest chose: also a mispredicted branch stays within the array. */
+#define ENTRY(array, index)	(&(array)[array_index_nospec(index, ARRAY_SIZE(array))])
+
 /*
  * Where an MSR is kept that is remembered and otherwise without effect, or null: MTRRs, and the
  * machine-check banks of a monitor that sets them unasked. The guest is told that it has none.
@@ -29,18 +33,18 @@ static u64 *remembered(struct kvml_vcpu *vcpu, u32 index, bool host)
 	case MSR_IA32_MCG_CTL:
 		return host ? &vcpu->msr.mcg_control : NULL;
 	case MSR_IA32_MC0_CTL ... MSR_IA32_MC0_CTL + KVML_MC_REGISTERS - 1:
-		return host ? &vcpu->msr.mc[index - MSR_IA32_MC0_CTL] : NULL;
+		return host ? ENTRY(vcpu->msr.mc, index - MSR_IA32_MC0_CTL) : NULL;
 	case MSR_MTRRdefType:
 		return &vcpu->msr.mtrr_default;
 	case MSR_MTRRfix64K_00000:
 		return &vcpu->msr.mtrr_fixed[0];
 	case MSR_MTRRfix16K_80000:
 	case MSR_MTRRfix16K_A0000:
-		return &vcpu->msr.mtrr_fixed[1 + index - MSR_MTRRfix16K_80000];
+		return ENTRY(vcpu->msr.mtrr_fixed, 1 + index - MSR_MTRRfix16K_80000);
 	case MSR_MTRRfix4K_C0000 ... MSR_MTRRfix4K_F8000:
-		return &vcpu->msr.mtrr_fixed[3 + index - MSR_MTRRfix4K_C0000];
+		return ENTRY(vcpu->msr.mtrr_fixed, 3 + index - MSR_MTRRfix4K_C0000);
 	case 0x200 ... 0x20f:
-		return &vcpu->msr.mtrr_variable[index - 0x200];
+		return ENTRY(vcpu->msr.mtrr_variable, index - 0x200);
 	default:
 		return NULL;
 	}
