@@ -191,11 +191,14 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host)
 	}
 }
 
-/* A SYSCALL register: the processor holds the guest's while the vCPU is loaded. */
-static void set_syscall_msr(u64 *place, u32 index, u64 value)
+/* A register that the processor holds while the vCPU is loaded. */
+static void set_loaded_msr(u64 *place, u32 index, u64 value)
 {
+	/* Preempted in between, the host would be given back its own only if the two differ. */
+	preempt_disable();
 	*place = value;
 	wrmsrl(index, value);
+	preempt_enable();
 }
 
 static int set_address(u32 field, u64 value)
@@ -275,12 +278,12 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		kvml_lapic_set_tsc_deadline(vcpu, value);
 		return 0;
 	case MSR_STAR:
-		set_syscall_msr(&msr->star, index, value);
+		set_loaded_msr(&msr->star, index, value);
 		return 0;
 	case MSR_LSTAR:
 		if (!__is_canonical_address(value, 48))
 			return -EINVAL;
-		set_syscall_msr(&msr->lstar, index, value);
+		set_loaded_msr(&msr->lstar, index, value);
 		return 0;
 	case MSR_CSTAR:
 		/* Intel processors take no SYSCALL from compatibility mode: it is only kept. */
@@ -289,7 +292,7 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		msr->cstar = value;
 		return 0;
 	case MSR_SYSCALL_MASK:
-		set_syscall_msr(&msr->fmask, index, (u32)value);
+		set_loaded_msr(&msr->fmask, index, (u32)value);
 		return 0;
 	case MSR_KERNEL_GS_BASE:
 		if (!__is_canonical_address(value, 48))
@@ -299,9 +302,10 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 	case MSR_TSC_AUX:
 		if (value >> 32)
 			return -EINVAL;
-		msr->tsc_aux = value;
 		if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
-			wrmsrl(MSR_TSC_AUX, value);
+			set_loaded_msr(&msr->tsc_aux, index, value);
+		else
+			msr->tsc_aux = value;
 		return 0;
 	case MSR_IA32_TSC_ADJUST:
 		adjust_tsc(vcpu, value, host);
