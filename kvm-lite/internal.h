@@ -125,7 +125,7 @@ struct kvml_io {
 struct kvml_msrs {
 	u64 star, lstar, cstar, fmask, tsc_aux;
 	u64 kernel_gs_base;	/* while not loaded */
-	u64 misc_enable, tsc_adjust, mcg_status, microcode;
+	u64 tsc_adjust, mcg_status, microcode;
 	u64 mtrr_default;
 	u64 mtrr_fixed[11];
 	u64 mtrr_variable[16];
