@@ -311,7 +311,6 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 /* All zero if there is no such leaf. */
 void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4]);
-bool kvml_cpuid_has(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 reg, u32 bit);
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
 u64 kvml_supported_xcr0(void);
 
