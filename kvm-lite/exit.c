@@ -130,7 +130,8 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 	const u32 reg = (qualification >> 8) & 15;
 	u32 number = qualification & 7;
-	u64 value, *place;
+	u32 place;
+	u64 value;
 
 	if (kvml_cpl() != 0)
 		return protection_fault(vcpu);
@@ -142,9 +143,9 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 		number += 2;
 	}
 	/* The guest chose the number: also a mispredicted branch stays within the array. */
-	place = &vcpu->dr[array_index_nospec(number, ARRAY_SIZE(vcpu->dr))];
+	place = array_index_nospec(number, ARRAY_SIZE(vcpu->dr));
 	if (qualification & BIT(4)) {
-		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : *place;
+		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : vcpu->dr[place];
 		kvml_set_reg(vcpu, reg, value);
 		return done(vcpu, 0);
 	}
@@ -153,14 +154,7 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 		value = (u32)value;
 	if (number >= 6 && value >> 32)
 		return protection_fault(vcpu);
-	if (number == 7) {
-		vcpu->dr7 = (value & 0xffff2bff) | KVML_DR7_FIXED;
-		vmwrite(GUEST_DR7, vcpu->dr7);
-	} else if (number == 6) {
-		vcpu->dr6 = (value & 0xe00f) | 0xffff0ff0;
-	} else {
-		*place = value;
-	}
+	kvml_set_dr(vcpu, number, value);
 	return done(vcpu, 0);
 }
 

@@ -286,6 +286,8 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *events);
 int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *events);
 void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs);
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs);
+/* A debug register; reserved bits become what they are always. */
+void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value);
 u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index);
 void kvml_set_reg(struct kvml_vcpu *vcpu, u32 index, u64 value);
 u64 kvml_cr0(void);
