@@ -2,30 +2,35 @@
 /* What made the guest leave, and what is done about it. Port I/O and MMIO are in io.c. */
 #include "internal.h"
 
-#include <linux/nospec.h>
 #include <asm/debugreg.h>
 #include <asm/trapnr.h>
 #include <asm/processor-flags.h>
 #include <uapi/asm/vmx.h>
 #include <uapi/linux/kvm_para.h>
 
-void kvml_skip_instruction(struct kvml_vcpu *vcpu)
+void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length)
 {
 	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
-	u64 rip = vmread(GUEST_RIP) + vmread(VM_EXIT_INSTRUCTION_LEN);
+	const u64 old = vmread(GUEST_RIP);
+	u64 rip = old + length;
 
 	/* Outside 64-bit code the instruction pointer has 32 bits. */
-	if (!(vmread(GUEST_CS_AR_BYTES) & BIT(13)))
+	if (unlikely((rip ^ old) >> 32) && !kvml_in_64bit_code())
 		rip = (u32)rip;
 	vmwrite(GUEST_RIP, rip);
-	if (blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
-		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
-			blocked & ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+	if (blocked & KVML_BLOCKING_STI_OR_SS)
+		vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked & ~(u32)KVML_BLOCKING_STI_OR_SS);
 }
 
-static enum kvml_next protection_fault(struct kvml_vcpu *vcpu)
+static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
 {
-	kvml_inject_exception_error(vcpu, X86_TRAP_GP, 0);
+	vcpu->run->exit_reason = reason;
+	return KVML_TO_USER;
+}
+
+static enum kvml_next fault(struct kvml_vcpu *vcpu, u8 vector)
+{
+	kvml_inject_exception(vcpu, vector, 0);
 	return KVML_RESUME;
 }
 
@@ -33,7 +38,7 @@ static enum kvml_next protection_fault(struct kvml_vcpu *vcpu)
 static enum kvml_next done(struct kvml_vcpu *vcpu, int outcome)
 {
 	if (outcome)
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	kvml_skip_instruction(vcpu);
 	return KVML_RESUME;
 }
@@ -77,8 +82,7 @@ static enum kvml_next handle_hlt(struct kvml_vcpu *vcpu)
 		return KVML_RESUME;
 	}
 	/* Without interrupts in the kernel only user space knows when to go on. */
-	vcpu->run->exit_reason = KVM_EXIT_HLT;
-	return KVML_TO_USER;
+	return to_user(vcpu, KVM_EXIT_HLT);
 }
 
 static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
@@ -130,30 +134,24 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 	const u32 reg = (qualification >> 8) & 15;
 	u32 number = qualification & 7;
-	u32 place;
 	u64 value;
 
 	if (kvml_cpl() != 0)
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	if (number == 4 || number == 5) {
-		if (kvml_cr4() & X86_CR4_DE) {
-			kvml_inject_exception(vcpu, X86_TRAP_UD);
-			return KVML_RESUME;
-		}
+		if (kvml_cr4() & X86_CR4_DE)
+			return fault(vcpu, X86_TRAP_UD);
 		number += 2;
 	}
-	/* The guest chose the number: also a mispredicted branch stays within the array. */
-	place = array_index_nospec(number, ARRAY_SIZE(vcpu->dr));
 	if (qualification & BIT(4)) {
-		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : vcpu->dr[place];
-		kvml_set_reg(vcpu, reg, value);
+		kvml_set_reg(vcpu, reg, kvml_dr(vcpu, number));
 		return done(vcpu, 0);
 	}
 	value = kvml_reg(vcpu, reg);
 	if (!kvml_in_long_mode())
 		value = (u32)value;
 	if (number >= 6 && value >> 32)
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	kvml_set_dr(vcpu, number, value);
 	return done(vcpu, 0);
 }
@@ -163,7 +161,7 @@ static enum kvml_next handle_xsetbv(struct kvml_vcpu *vcpu)
 	const u64 value = (u32)vcpu->regs[0] | (u64)(u32)vcpu->regs[2] << 32;
 
 	if (kvml_cpl() != 0 || (u32)vcpu->regs[1])
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	return done(vcpu, kvml_set_xcr0(vcpu, value));
 }
 
@@ -178,44 +176,34 @@ static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 	/* INT1 traps behind itself. */
 	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION)
 		kvml_skip_instruction(vcpu);
-	kvml_inject_exception(vcpu, X86_TRAP_DB);
-	return KVML_RESUME;
+	return fault(vcpu, X86_TRAP_DB);
 }
 
 static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
 {
 	const u32 info = vmread(VM_EXIT_INTR_INFO);
+	const u32 vector = info & INTR_INFO_VECTOR_MASK;
 
 	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
-	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR ||
-	    (info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR || vector == X86_TRAP_MC)
 		return KVML_RESUME;
-	if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_DB)
+	if (vector == X86_TRAP_DB)
 		return handle_debug_exception(vcpu, info);
-	if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_AC) {
-		kvml_inject_exception_error(vcpu, X86_TRAP_AC, vmread(VM_EXIT_INTR_ERROR_CODE));
+	if (vector == X86_TRAP_AC) {
+		kvml_inject_exception(vcpu, X86_TRAP_AC, vmread(VM_EXIT_INTR_ERROR_CODE));
 		return KVML_RESUME;
 	}
-	vcpu->run->exit_reason = KVM_EXIT_EXCEPTION;
-	vcpu->run->ex.exception = info & INTR_INFO_VECTOR_MASK;
+	vcpu->run->ex.exception = vector;
 	vcpu->run->ex.error_code = 0;
-	return KVML_TO_USER;
+	return to_user(vcpu, KVM_EXIT_EXCEPTION);
 }
 
 static enum kvml_next handle_interrupt_window(struct kvml_vcpu *vcpu)
 {
 	vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_INTR_WINDOW_EXITING);
-	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt) {
-		vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
-		return KVML_TO_USER;
-	}
+	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
+		return to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 	return KVML_RESUME;
-}
-
-static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
-{
-	vcpu->run->exit_reason = reason;
-	return KVML_TO_USER;
 }
 
 static enum kvml_next handle_failed_entry(struct kvml_vcpu *vcpu, u32 reason)
@@ -233,34 +221,6 @@ static enum kvml_next handle_unknown(struct kvml_vcpu *vcpu, u32 reason)
 	vcpu->run->internal.ndata = 1;
 	vcpu->run->internal.data[0] = reason;
 	return to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
-}
-
-static enum kvml_next handle_undefined(struct kvml_vcpu *vcpu)
-{
-	kvml_inject_exception(vcpu, X86_TRAP_UD);
-	return KVML_RESUME;
-}
-
-/* Instructions of a guest that is told of none of these features, and hypercalls. */
-static enum kvml_next handle_instruction(struct kvml_vcpu *vcpu, u32 reason)
-{
-	switch (reason) {
-	case EXIT_REASON_INVD:
-	case EXIT_REASON_WBINVD:
-		/* Memory is coherent: there is nothing to write back that matters to the guest. */
-		return done(vcpu, 0);
-	case EXIT_REASON_PAUSE_INSTRUCTION:
-		/* It spins for another vCPU; the way back asks whether somebody wants this CPU. */
-		return done(vcpu, 0);
-	case EXIT_REASON_RDPMC:
-		return protection_fault(vcpu);
-	case EXIT_REASON_VMCALL:
-		/* No hypercall is offered. */
-		vcpu->regs[0] = -KVM_ENOSYS;
-		return done(vcpu, 0);
-	default:
-		return handle_undefined(vcpu);
-	}
 }
 
 enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
@@ -302,7 +262,20 @@ enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
 	case EXIT_REASON_TASK_SWITCH:
 	case EXIT_REASON_EPT_MISCONFIG:
 		return handle_unknown(vcpu, reason);
+	case EXIT_REASON_INVD:
+	case EXIT_REASON_WBINVD:
+		/* Memory is coherent: there is nothing to write back that matters to the guest. */
+	case EXIT_REASON_PAUSE_INSTRUCTION:
+		/* It spins for another vCPU; the way back asks whether somebody wants this CPU. */
+		return done(vcpu, 0);
+	case EXIT_REASON_RDPMC:
+		return fault(vcpu, X86_TRAP_GP);
+	case EXIT_REASON_VMCALL:
+		/* No hypercall is offered. */
+		vcpu->regs[0] = -KVM_ENOSYS;
+		return done(vcpu, 0);
 	default:
-		return handle_instruction(vcpu, reason & 0xffff);
+		/* Instructions of features that the guest is told it has not. */
+		return fault(vcpu, X86_TRAP_UD);
 	}
 }

@@ -46,6 +46,7 @@
 #define KVML_PIO_OFFSET		PAGE_SIZE
 /* kvm_run.immediate_exit, behind request_interrupt_window. */
 #define KVML_IMMEDIATE_EXIT_OFFSET	1
+#define KVML_BLOCKING_STI_OR_SS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 /* Bit 10 of DR7 is 1 always. */
 #define KVML_DR7_FIXED		0x400u
 
@@ -286,7 +287,8 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *events);
 int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *events);
 void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs);
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs);
-/* A debug register; reserved bits become what they are always. */
+u64 kvml_dr(struct kvml_vcpu *vcpu, u32 number);
+/* Reserved bits become what they are always. */
 void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value);
 u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index);
 void kvml_set_reg(struct kvml_vcpu *vcpu, u32 index, u64 value);
@@ -298,6 +300,7 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
 bool kvml_in_long_mode(void);
+bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
 
 /* ----- msr.c; loaded ----- */
@@ -322,11 +325,18 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu);
 enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu);
 /* Finishes what the last exit to user space began. 0 or -EFAULT. */
 int kvml_complete_io(struct kvml_vcpu *vcpu);
-void kvml_skip_instruction(struct kvml_vcpu *vcpu);
+/* Goes on behind an instruction of that length, and ends what STI and MOV SS before it blocked. */
+void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length);
+
+/* Not after EPT violations, which report no length. */
+static inline void kvml_skip_instruction(struct kvml_vcpu *vcpu)
+{
+	kvml_advance_rip(vcpu, vmread(VM_EXIT_INSTRUCTION_LEN));
+}
 
 /* ----- inject.c ----- */
-void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector);
-void kvml_inject_exception_error(struct kvml_vcpu *vcpu, u8 vector, u32 error);
+/* @error: 0 for exceptions that have none. */
+void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error);
 void kvml_inject_page_fault(struct kvml_vcpu *vcpu, u64 linear, u32 error);
 /* Before entry, interrupts off: hands the next event to the processor, opens windows. */
 void kvml_inject_pending(struct kvml_vcpu *vcpu);

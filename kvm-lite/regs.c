@@ -54,6 +54,11 @@ bool kvml_in_long_mode(void)
 	return vmread(GUEST_IA32_EFER) & EFER_LMA;
 }
 
+bool kvml_in_64bit_code(void)
+{
+	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && kvml_in_long_mode();
+}
+
 u32 kvml_cpl(void)
 {
 	/* DPL of SS is CPL in every mode (SDM volume 3, "Guest Register State"). */
@@ -357,7 +362,6 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 
 #define EVENT_FLAGS	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | \
 			 KVM_VCPUEVENT_VALID_SIPI_VECTOR)
-#define BLOCKING_STI_OR_SS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
 /* The VMCS has STI in bit 0 and MOV SS in bit 1, struct kvm_vcpu_events the other way round. */
 static u32 exchange_shadow(u32 bits)
@@ -409,7 +413,7 @@ int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 	if (in->nmi.masked)
 		blocked |= GUEST_INTR_STATE_NMI;
 	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW) {
-		blocked = (blocked & ~(u32)BLOCKING_STI_OR_SS) |
+		blocked = (blocked & ~(u32)KVML_BLOCKING_STI_OR_SS) |
 			exchange_shadow(in->interrupt.shadow);
 		/* The entry refuses both at once. */
 		if (blocked & GUEST_INTR_STATE_MOV_SS)
@@ -427,16 +431,33 @@ void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs)
 	regs->dr7 = vcpu->dr7;
 }
 
+static u64 *dr_place(struct kvml_vcpu *vcpu, u32 number)
+{
+	switch (number) {
+	case 6:
+		return &vcpu->dr6;
+	case 7:
+		return &vcpu->dr7;
+	default:
+		/* The guest chose the number: it is bounded for speculation, too. */
+		return &vcpu->dr[array_index_nospec(number, ARRAY_SIZE(vcpu->dr))];
+	}
+}
+
+u64 kvml_dr(struct kvml_vcpu *vcpu, u32 number)
+{
+	return *dr_place(vcpu, number);
+}
+
 void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value)
 {
+	if (number == 6)
+		value = (value & 0xe00f) | 0xffff0ff0;
 	if (number == 7) {
-		vcpu->dr7 = (value & 0xffff2bff) | KVML_DR7_FIXED;
-		vmwrite(GUEST_DR7, vcpu->dr7);
-	} else if (number == 6) {
-		vcpu->dr6 = (value & 0xe00f) | 0xffff0ff0;
-	} else {
-		vcpu->dr[array_index_nospec(number, ARRAY_SIZE(vcpu->dr))] = value;
+		value = (value & 0xffff2bff) | KVML_DR7_FIXED;
+		vmwrite(GUEST_DR7, value);
 	}
+	*dr_place(vcpu, number) = value;
 }
 
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs)
