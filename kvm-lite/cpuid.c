@@ -74,14 +74,13 @@ u64 kvml_supported_xcr0(void)
 static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid_entry2 *entries, u32 count,
 						u32 leaf, u32 index)
 {
-	u32 i;
+	const struct kvm_cpuid_entry2 *entry;
 
-	for (i = 0; i < count; i++) {
-		if (entries[i].function != leaf)
+	for (entry = entries; entry < entries + count; entry++) {
+		if (entry->function != leaf)
 			continue;
-		if (!(entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) ||
-		    entries[i].index == index)
-			return &entries[i];
+		if (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || entry->index == index)
+			return entry;
 	}
 	return NULL;
 }

@@ -141,10 +141,10 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	if (number == 4 || number == 5) {
 		if (kvml_cr4() & X86_CR4_DE)
 			return fault(vcpu, X86_TRAP_UD);
-		number += 2;
+		number |= 2;
 	}
 	if (qualification & BIT(4)) {
-		kvml_set_reg(vcpu, reg, kvml_dr(vcpu, number));
+		kvml_set_reg(vcpu, reg, vcpu->dr[number]);
 		return done(vcpu, 0);
 	}
 	value = kvml_reg(vcpu, reg);
@@ -170,9 +170,8 @@ static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 
-	vcpu->dr6 = (vcpu->dr6 & ~0xfULL) | (qualification & (0xf | DR_STEP | BIT(13)));
-	vcpu->dr7 &= ~BIT_ULL(13);
-	vmwrite(GUEST_DR7, vcpu->dr7);
+	vcpu->dr[6] = (vcpu->dr[6] & ~0xfULL) | (qualification & (0xf | DR_STEP | BIT(13)));
+	kvml_set_dr(vcpu, 7, vcpu->dr[7] & ~BIT_ULL(13));
 	/* INT1 traps behind itself. */
 	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION)
 		kvml_skip_instruction(vcpu);

@@ -189,7 +189,7 @@ struct kvml_vcpu {
 	int error;		/* what KVM_RUN fails with, if KVML_TO_USER is an error */
 	u64 cr2;		/* the guest's, while it does not run */
 	u64 xcr0;
-	u64 dr[4], dr6, dr7;
+	u64 dr[8];		/* 4 and 5 are other names of 6 and 7 */
 	u64 tsc_offset;		/* any thread reads */
 	struct kvml_msrs msr;
 	struct fpu_guest fpu;
@@ -287,7 +287,6 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *events);
 int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *events);
 void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs);
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs);
-u64 kvml_dr(struct kvml_vcpu *vcpu, u32 number);
 /* Reserved bits become what they are always. */
 void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value);
 u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index);

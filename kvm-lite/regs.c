@@ -2,7 +2,7 @@
 /* A vCPU's registers as user space and the guest set them; all functions need it loaded. */
 #include "internal.h"
 
-#include <linux/nospec.h>
+#include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/processor-flags.h>
 
@@ -90,14 +90,15 @@ int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)
 	return 0;
 }
 
-/* PAE paging without long mode: the processor wants the four top entries in the VMCS. */
-static void load_pdptrs(struct kvml_vcpu *vcpu)
+static void paging_changed(struct kvml_vcpu *vcpu)
 {
 	u64 entries[4] = {};
 	u32 i;
 
+	vcpu->flush_vpid = true;
 	if (!(kvml_cr0() & X86_CR0_PG) || !(kvml_cr4() & X86_CR4_PAE) || kvml_in_long_mode())
 		return;
+	/* PAE paging without long mode: the processor wants the four top entries in the VMCS. */
 	kvml_read_guest(vcpu->vm, vmread(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries));
 	for (i = 0; i < ARRAY_SIZE(entries); i++)
 		vmwrite(GUEST_PDPTR0 + 2 * i, entries[i]);
@@ -148,10 +149,8 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 		write_efer(efer & ~EFER_LMA);
 	}
 	write_guest_cr0(value);
-	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_CD | X86_CR0_NW)) {
-		load_pdptrs(vcpu);
-		vcpu->flush_vpid = true;
-	}
+	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_CD | X86_CR0_NW))
+		paging_changed(vcpu);
 	return 0;
 }
 
@@ -180,10 +179,8 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 		return -EINVAL;
 	write_guest_cr4(value);
 	if (changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP |
-		       X86_CR4_PCIDE)) {
-		load_pdptrs(vcpu);
-		vcpu->flush_vpid = true;
-	}
+		       X86_CR4_PCIDE))
+		paging_changed(vcpu);
 	return 0;
 }
 
@@ -314,21 +311,10 @@ static bool sregs_are_valid(struct kvml_vcpu *vcpu, const struct kvm_sregs *sreg
 	return !((sregs->cr3 & ~BIT_ULL(63)) >> vcpu->physical_bits);
 }
 
-static void set_pending_interrupt(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
-{
-	const u32 vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
-
-	vcpu->events.interrupt_injected = vector < 256;
-	if (vector == 256)
-		return;
-	vcpu->events.interrupt_soft = false;
-	vcpu->events.interrupt_vector = vector;
-}
-
 int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 {
 	const struct kvm_segment *segments = (const struct kvm_segment *)sregs;
-	u32 i;
+	u32 i, vector;
 	int outcome;
 
 	BUILD_BUG_ON(offsetof(struct kvm_sregs, ldt) != 7 * sizeof(*segments));
@@ -349,9 +335,13 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	vmwrite(GUEST_GDTR_LIMIT, sregs->gdt.limit);
 	vmwrite(GUEST_IDTR_BASE, sregs->idt.base);
 	vmwrite(GUEST_IDTR_LIMIT, sregs->idt.limit);
-	load_pdptrs(vcpu);
-	set_pending_interrupt(vcpu, sregs);
-	vcpu->flush_vpid = true;
+	paging_changed(vcpu);
+	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
+	vcpu->events.interrupt_injected = vector < 256;
+	if (vector < 256) {
+		vcpu->events.interrupt_soft = false;
+		vcpu->events.interrupt_vector = vector;
+	}
 	/* A bootstrap processor that firmware code waits in real mode at reset becomes runnable. */
 	if (vcpu->id == 0 && vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
@@ -427,44 +417,26 @@ void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs)
 {
 	memset(regs, 0, sizeof(*regs));
 	memcpy(regs->db, vcpu->dr, sizeof(regs->db));
-	regs->dr6 = vcpu->dr6;
-	regs->dr7 = vcpu->dr7;
-}
-
-static u64 *dr_place(struct kvml_vcpu *vcpu, u32 number)
-{
-	switch (number) {
-	case 6:
-		return &vcpu->dr6;
-	case 7:
-		return &vcpu->dr7;
-	default:
-		/* The guest chose the number: it is bounded for speculation, too. */
-		return &vcpu->dr[array_index_nospec(number, ARRAY_SIZE(vcpu->dr))];
-	}
-}
-
-u64 kvml_dr(struct kvml_vcpu *vcpu, u32 number)
-{
-	return *dr_place(vcpu, number);
+	regs->dr6 = vcpu->dr[6];
+	regs->dr7 = vcpu->dr[7];
 }
 
 void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value)
 {
 	if (number == 6)
-		value = (value & 0xe00f) | 0xffff0ff0;
+		value = (value & 0xe00f) | DR6_RESERVED;
 	if (number == 7) {
 		value = (value & 0xffff2bff) | KVML_DR7_FIXED;
 		vmwrite(GUEST_DR7, value);
 	}
-	*dr_place(vcpu, number) = value;
+	vcpu->dr[number] = value;
 }
 
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs)
 {
 	if (regs->flags || regs->dr6 >> 32 || regs->dr7 >> 32)
 		return -EINVAL;
-	memcpy(vcpu->dr, regs->db, sizeof(vcpu->dr));
+	memcpy(vcpu->dr, regs->db, sizeof(regs->db));
 	kvml_set_dr(vcpu, 6, regs->dr6);
 	kvml_set_dr(vcpu, 7, regs->dr7);
 	return 0;

@@ -180,8 +180,8 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
 	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	memset(vcpu->dr, 0, sizeof(vcpu->dr));
-	vcpu->dr6 = DR6_RESERVED;
-	vcpu->dr7 = KVML_DR7_FIXED;
+	vcpu->dr[6] = DR6_RESERVED;
+	vcpu->dr[7] = KVML_DR7_FIXED;
 	vcpu->cr2 = 0;
 	vcpu->io.kind = KVML_IO_NONE;
 	for (index = 0; index < 6; index++)
