@@ -222,32 +222,15 @@ static enum kvml_next handle_unknown(struct kvml_vcpu *vcpu, u32 reason)
 	return to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
 }
 
-enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
+/* Apart from the others, which are found with fewer comparisons so. */
+static enum kvml_next handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 {
-	const u32 reason = vmread(VM_EXIT_REASON);
-
-	if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
-		return handle_failed_entry(vcpu, reason);
 	switch (reason & 0xffff) {
 	case EXIT_REASON_EXTERNAL_INTERRUPT:
 		return KVML_RESUME;
-	case EXIT_REASON_IO_INSTRUCTION:
-		return kvml_handle_port(vcpu);
-	case EXIT_REASON_EPT_VIOLATION:
-		return kvml_handle_ept_violation(vcpu);
-	case EXIT_REASON_MSR_WRITE:
-		return handle_wrmsr(vcpu);
-	case EXIT_REASON_MSR_READ:
-		return handle_rdmsr(vcpu);
-	case EXIT_REASON_HLT:
-		return handle_hlt(vcpu);
-	case EXIT_REASON_INTERRUPT_WINDOW:
-		return handle_interrupt_window(vcpu);
 	case EXIT_REASON_NMI_WINDOW:
 		vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_NMI_WINDOW_EXITING);
 		return KVML_RESUME;
-	case EXIT_REASON_CPUID:
-		return handle_cpuid(vcpu);
 	case EXIT_REASON_CR_ACCESS:
 		return handle_control_register(vcpu);
 	case EXIT_REASON_DR_ACCESS:
@@ -276,5 +259,31 @@ enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
 	default:
 		/* Instructions of features that the guest is told it has not. */
 		return fault(vcpu, X86_TRAP_UD);
+	}
+}
+
+enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
+{
+	const u32 reason = vmread(VM_EXIT_REASON);
+
+	if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
+		return handle_failed_entry(vcpu, reason);
+	switch (reason & 0xffff) {
+	case EXIT_REASON_IO_INSTRUCTION:
+		return kvml_handle_port(vcpu);
+	case EXIT_REASON_EPT_VIOLATION:
+		return kvml_handle_ept_violation(vcpu);
+	case EXIT_REASON_MSR_WRITE:
+		return handle_wrmsr(vcpu);
+	case EXIT_REASON_MSR_READ:
+		return handle_rdmsr(vcpu);
+	case EXIT_REASON_HLT:
+		return handle_hlt(vcpu);
+	case EXIT_REASON_INTERRUPT_WINDOW:
+		return handle_interrupt_window(vcpu);
+	case EXIT_REASON_CPUID:
+		return handle_cpuid(vcpu);
+	default:
+		return handle_rare_exit(vcpu, reason);
 	}
 }
