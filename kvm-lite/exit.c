@@ -8,7 +8,31 @@
 #include <uapi/asm/vmx.h>
 #include <uapi/linux/kvm_para.h>
 
-void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length)
+/* A debugger guards the debug registers; it caught somebody. */
+#define DR7_DETECT	BIT_ULL(13)
+#define DR6_DETECT	BIT_ULL(13)
+
+static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->exit_reason = reason;
+	return KVML_TO_USER;
+}
+
+static enum kvml_next fault(struct kvml_vcpu *vcpu, u8 vector)
+{
+	kvml_inject_exception(vcpu, vector, 0);
+	return KVML_RESUME;
+}
+
+/* @causes: bits of DR6. Those of breakpoints are of the last one, the others stay until cleared. */
+static enum kvml_next debug_exception(struct kvml_vcpu *vcpu, u64 causes)
+{
+	vcpu->dr[6] = (vcpu->dr[6] & ~(u64)DR_TRAP_BITS) | causes;
+	kvml_set_dr(vcpu, 7, vcpu->dr[7] & ~DR7_DETECT);
+	return fault(vcpu, X86_TRAP_DB);
+}
+
+static void move_rip(u32 length)
 {
 	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
 	const u64 old = vmread(GUEST_RIP);
@@ -22,16 +46,12 @@ void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length)
 		vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked & ~(u32)KVML_BLOCKING_STI_OR_SS);
 }
 
-static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
+void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length)
 {
-	vcpu->run->exit_reason = reason;
-	return KVML_TO_USER;
-}
-
-static enum kvml_next fault(struct kvml_vcpu *vcpu, u8 vector)
-{
-	kvml_inject_exception(vcpu, vector, 0);
-	return KVML_RESUME;
+	move_rip(length);
+	/* The processor did not execute the instruction and so raised no single-step trap. */
+	if (unlikely(vmread(GUEST_RFLAGS) & X86_EFLAGS_TF))
+		debug_exception(vcpu, DR_STEP);
 }
 
 /* Goes on behind the instruction, or faults if it was refused. */
@@ -143,6 +163,9 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 			return fault(vcpu, X86_TRAP_UD);
 		number |= 2;
 	}
+	/* The exit comes before the fault of a debugger that guards the registers. */
+	if (vcpu->dr[7] & DR7_DETECT)
+		return debug_exception(vcpu, DR6_DETECT);
 	if (qualification & BIT(4)) {
 		kvml_set_reg(vcpu, reg, vcpu->dr[number]);
 		return done(vcpu, 0);
@@ -170,12 +193,10 @@ static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 
-	vcpu->dr[6] = (vcpu->dr[6] & ~0xfULL) | (qualification & (0xf | DR_STEP | BIT(13)));
-	kvml_set_dr(vcpu, 7, vcpu->dr[7] & ~BIT_ULL(13));
 	/* INT1 traps behind itself. */
 	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION)
-		kvml_skip_instruction(vcpu);
-	return fault(vcpu, X86_TRAP_DB);
+		move_rip(vmread(VM_EXIT_INSTRUCTION_LEN));
+	return debug_exception(vcpu, qualification & (DR_TRAP_BITS | DR6_DETECT | DR_STEP));
 }
 
 static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
