@@ -193,9 +193,15 @@ static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 
-	/* INT1 traps behind itself. */
-	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION)
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
+		/* INT1 traps behind itself. */
 		move_rip(vmread(VM_EXIT_INSTRUCTION_LEN));
+	} else if ((vmread(GUEST_RFLAGS) & X86_EFLAGS_TF) &&
+		   (vmread(GUEST_INTERRUPTIBILITY_INFO) & KVML_BLOCKING_STI_OR_SS)) {
+		/* A step over STI: the entry insists on a pending step where STI blocks still. */
+		vmwrite(GUEST_PENDING_DBG_EXCEPTIONS,
+			vmread(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
+	}
 	return debug_exception(vcpu, qualification & (DR_TRAP_BITS | DR6_DETECT | DR_STEP));
 }
 
