@@ -144,7 +144,7 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 			vmwrite(GUEST_TR_AR_BYTES, (tr & ~0xfu) | 11);
 		write_efer(efer | EFER_LMA);
 	} else if ((changed & ~value & X86_CR0_PG) && (efer & EFER_LMA)) {
-		if (vmread(GUEST_CS_AR_BYTES) & BIT(13))
+		if ((vmread(GUEST_CS_AR_BYTES) & BIT(13)) || (kvml_cr4() & X86_CR4_PCIDE))
 			return -EINVAL;
 		write_efer(efer & ~EFER_LMA);
 	}
