@@ -259,9 +259,10 @@ void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
 		if (zero && leaf > zero->eax && !(leaf & 0xc0000000))
 			entry = vcpu_leaf(vcpu, zero->eax, index);
 	}
-	memset(out, 0, 4 * sizeof(*out));
-	if (!entry)
+	if (!entry) {
+		memset(out, 0, 4 * sizeof(*out));
 		return;
+	}
 	out[EAX] = entry->eax;
 	out[EBX] = entry->ebx;
 	out[ECX] = entry->ecx;
