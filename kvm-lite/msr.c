@@ -118,17 +118,10 @@ void kvml_set_tsc(struct kvml_vcpu *vcpu, u64 value)
 		set_tsc_offset(vcpu, vcpu->vm->tsc_offset = offset);
 }
 
+/* Each byte is a memory type: 0, 1 or 4 to 7, so bit 1 comes only with bit 2. */
 static bool pat_is_valid(u64 value)
 {
-	u32 i;
-
-	for (i = 0; i < 64; i += 8) {
-		const u8 type = value >> i;
-
-		if (type > 7 || type == 2 || type == 3)
-			return false;
-	}
-	return true;
+	return !(value & 0xf8f8f8f8f8f8f8f8) && !(value & ~(value >> 1) & 0x0202020202020202);
 }
 
 int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host)
