@@ -187,11 +187,9 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 
 static enum kvml_code_size code_size(void)
 {
-	const u32 access = vmread(GUEST_CS_AR_BYTES);
-
-	if (kvml_in_long_mode() && (access & BIT(13)))
+	if (kvml_in_64bit_code())
 		return KVML_CODE_64;
-	return access & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
+	return vmread(GUEST_CS_AR_BYTES) & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
 }
 
 /* 0; -EAGAIN: a fault is on its way to the guest; -EINVAL: not an instruction we know. */
@@ -219,20 +217,6 @@ static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 	return outcome == -EFAULT ? -EAGAIN : outcome;
 }
 
-static void skip_decoded(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
-{
-	/* EPT violations report no instruction length. */
-	u64 rip = vmread(GUEST_RIP) + mmio->length;
-	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
-
-	if (code_size() != KVML_CODE_64)
-		rip = (u32)rip;
-	vmwrite(GUEST_RIP, rip);
-	if (blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
-		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
-			blocked & ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
-}
-
 static u64 value_written(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
 {
 	u64 value = mmio->value;
@@ -245,7 +229,7 @@ static u64 value_written(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
 static void finish_read(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
 {
 	kvml_set_reg(vcpu, mmio->reg, kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
-	skip_decoded(vcpu, mmio);
+	kvml_advance_rip(vcpu, mmio->length);
 }
 
 static enum kvml_next mmio_to_user(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 gpa,
@@ -276,7 +260,7 @@ static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 		value = value_written(vcpu, &mmio);
 	if (vcpu->vm->split_irqchip && kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) {
 		if (mmio.write)
-			skip_decoded(vcpu, &mmio);
+			kvml_advance_rip(vcpu, mmio.length);
 		else
 			finish_read(vcpu, &mmio, value);
 		return KVML_RESUME;
@@ -286,7 +270,7 @@ static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 		vcpu->io.mmio = mmio;
 		return mmio_to_user(vcpu, &mmio, gpa, 0);
 	}
-	skip_decoded(vcpu, &mmio);
+	kvml_advance_rip(vcpu, mmio.length);
 	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))
 		return KVML_RESUME;
 	return mmio_to_user(vcpu, &mmio, gpa, value);

@@ -47,20 +47,20 @@ static void flush_stale_translations(struct kvml_vcpu *vcpu)
 /* Breakpoints are loaded only for a guest that uses them. */
 static bool load_debug_registers(struct kvml_vcpu *vcpu)
 {
-	if (likely(!(vcpu->dr7 & DR_GLOBAL_ENABLE_MASK) && !(vcpu->dr7 & DR_LOCAL_ENABLE_MASK)))
+	if (likely(!(vcpu->dr[7] & DR_GLOBAL_ENABLE_MASK) && !(vcpu->dr[7] & DR_LOCAL_ENABLE_MASK)))
 		return false;
 	set_debugreg(0, 7);
 	set_debugreg(vcpu->dr[0], 0);
 	set_debugreg(vcpu->dr[1], 1);
 	set_debugreg(vcpu->dr[2], 2);
 	set_debugreg(vcpu->dr[3], 3);
-	set_debugreg(vcpu->dr6, 6);
+	set_debugreg(vcpu->dr[6], 6);
 	return true;
 }
 
 static void unload_debug_registers(struct kvml_vcpu *vcpu)
 {
-	get_debugreg(vcpu->dr6, 6);
+	get_debugreg(vcpu->dr[6], 6);
 	set_debugreg(DR6_RESERVED, 6);
 }
 
