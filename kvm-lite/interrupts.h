@@ -147,8 +147,7 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u3
 /* ----- pvclock.c ----- */
 
 void kvml_clock_create(struct kvml_vm *vm);
-/* True if @msr is one of kvmclock's, old or new; only these may be read and written so. */
-bool kvml_clock_owns_msr(u32 msr);
+/* kvmclock's MSRs, old and new. 0, or -EINVAL: @msr is none of them. */
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
 /* Before each entry, where the thread may sleep: brings the guest's page up to date. */
