@@ -21,11 +21,6 @@ static enum kvml_next emulation_failed(struct kvml_vcpu *vcpu)
 	return KVML_TO_USER;
 }
 
-static u64 low_bytes(u64 value, u32 size)
-{
-	return size == 8 ? value : value & ((1ULL << (8 * size)) - 1);
-}
-
 /* ----- Guest-linear memory ----- */
 
 static int read_entry(void *context, u64 gpa, void *data, u32 size)
@@ -175,7 +170,7 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 		vcpu->io.kind = KVML_IO_PORT_IN;
 		return port_to_user(vcpu, true, port, 1);
 	}
-	value = low_bytes(vcpu->regs[RAX], vcpu->io.size);
+	value = kvml_low_bytes(vcpu->regs[RAX], vcpu->io.size);
 	kvml_skip_instruction(vcpu);
 	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_PIO, port, vcpu->io.size, value))
 		return KVML_RESUME;
@@ -223,7 +218,7 @@ static u64 value_written(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
 
 	if (!mmio->immediate)
 		value = kvml_reg(vcpu, mmio->reg) >> (mmio->high_byte ? 8 : 0);
-	return low_bytes(value, mmio->size);
+	return kvml_low_bytes(value, mmio->size);
 }
 
 static void finish_read(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)

@@ -4,249 +4,171 @@
 #define REX_W	8
 #define REX_R	4
 
-struct cursor {
+struct decoder {
 	const u8 *bytes;
 	u32 count;
 	u32 at;
-};
-
-struct prefixes {
-	bool operand_16;	/* 0x66 */
+	enum kvml_code_size code;
+	bool operand_other;	/* 0x66 */
 	bool address_other;	/* 0x67 */
 	u8 rex;			/* 0: none */
 };
 
-static int next_byte(struct cursor *cursor, u8 *byte)
+/* Zeros behind the end: that it was passed shows in the place reached, once all is decoded. */
+static u8 next_byte(struct decoder *in)
 {
-	if (cursor->at >= KVML_INSTRUCTION_MAX)
-		return -EINVAL;
-	if (cursor->at >= cursor->count)
-		return -ENODATA;
-	*byte = cursor->bytes[cursor->at++];
-	return 0;
-}
+	const u32 at = in->at++;
 
-static int skip(struct cursor *cursor, u32 count)
-{
-	u8 ignored;
-	int outcome = 0;
-
-	while (count-- && !outcome)
-		outcome = next_byte(cursor, &ignored);
-	return outcome;
+	return at < in->count ? in->bytes[at] : 0;
 }
 
 static bool is_segment_prefix(u8 byte)
 {
-	return byte == 0x26 || byte == 0x2e || byte == 0x36 || byte == 0x3e || byte == 0x64 ||
-		byte == 0x65;
+	/* ES, CS, SS and DS stand in two bits; FS and GS came later. */
+	return (byte & 0xe7) == 0x26 || (byte & 0xfe) == 0x64;
 }
 
-/* Leaves the first byte of the opcode in @opcode. */
-static int read_prefixes(struct cursor *cursor, enum kvml_code_size code,
-			 struct prefixes *prefixes, u8 *opcode)
+/* Gives the first byte of the opcode. LOCK and REP make no sense with MOV and count as such. */
+static u8 skip_prefixes(struct decoder *in)
 {
 	for (;;) {
-		const int outcome = next_byte(cursor, opcode);
+		const u8 byte = next_byte(in);
+		const bool rex = in->code == KVML_CODE_64 && (byte & 0xf0) == 0x40;
 
-		if (outcome)
-			return outcome;
-		if (*opcode == 0x66) {
-			prefixes->operand_16 = true;
-		} else if (*opcode == 0x67) {
-			prefixes->address_other = true;
-		} else if (code == KVML_CODE_64 && (*opcode & 0xf0) == 0x40) {
-			prefixes->rex = *opcode;
-			continue;
-		} else if (!is_segment_prefix(*opcode)) {
-			/* LOCK and REP make no sense with MOV and fall through to the opcode. */
-			return 0;
-		}
+		if (!rex && byte != 0x66 && byte != 0x67 && !is_segment_prefix(byte))
+			return byte;
+		in->operand_other |= byte == 0x66;
+		in->address_other |= byte == 0x67;
 		/* A REX that is not the last prefix counts for nothing. */
-		prefixes->rex = 0;
+		in->rex = rex ? byte : 0;
 	}
 }
 
-static u8 operand_size(const struct prefixes *prefixes, enum kvml_code_size code)
+static u8 operand_size(const struct decoder *in)
 {
-	if (prefixes->rex & REX_W)
+	if (in->rex & REX_W)
 		return 8;
-	return (code == KVML_CODE_16) == prefixes->operand_16 ? 4 : 2;
+	return (in->code == KVML_CODE_16) == in->operand_other ? 4 : 2;
 }
 
-static u8 address_size(const struct prefixes *prefixes, enum kvml_code_size code)
+static u8 address_size(const struct decoder *in)
 {
-	if (code == KVML_CODE_64)
-		return prefixes->address_other ? 4 : 8;
-	return (code == KVML_CODE_16) == prefixes->address_other ? 4 : 2;
-}
-
-/* How many bytes follow ModRM (and SIB) in an address of 16 bits. */
-static u32 displacement_16(u8 modrm)
-{
-	switch (modrm >> 6) {
-	case 0:
-		return (modrm & 7) == 6 ? 2 : 0;
-	default:
-		return modrm >> 6;
-	}
+	if (in->code == KVML_CODE_64)
+		return in->address_other ? 4 : 8;
+	return (in->code == KVML_CODE_16) == in->address_other ? 4 : 2;
 }
 
 /* Skips SIB and displacement; the processor has told the address already. */
-static int skip_address(struct cursor *cursor, u8 modrm, u8 address_bytes)
+static void skip_address(struct decoder *in, u8 modrm)
 {
 	const u8 mode = modrm >> 6;
 	u8 base = modrm & 7;
-	int outcome;
 
-	if (mode == 3)
-		return -EINVAL;
-	if (address_bytes == 2)
-		return skip(cursor, displacement_16(modrm));
-	if (base == 4) {
-		outcome = next_byte(cursor, &base);
-		if (outcome)
-			return outcome;
-		base &= 7;
+	if (address_size(in) == 2) {
+		in->at += mode == 0 && base == 6 ? 2 : mode;
+		return;
 	}
+	if (base == 4)
+		base = next_byte(in) & 7;
 	if (mode == 1)
-		return skip(cursor, 1);
-	return mode == 2 || base == 5 ? skip(cursor, 4) : 0;
+		in->at += 1;
+	else if (mode == 2 || base == 5)
+		in->at += 4;
 }
 
-static int read_immediate(struct cursor *cursor, struct kvml_mmio *mmio)
+/* MOV has no 64-bit immediate to memory: 32 bits are sign-extended. */
+static u64 read_immediate(struct decoder *in, u8 size)
 {
-	/* MOV has no 64-bit immediate to memory: 32 bits are sign-extended. */
-	const u32 bytes = mmio->size == 8 ? 4 : mmio->size;
-	u64 value = 0;
+	u32 value = 0;
 	u32 i;
 
-	for (i = 0; i < bytes; i++) {
-		u8 byte;
-		const int outcome = next_byte(cursor, &byte);
-
-		if (outcome)
-			return outcome;
-		value |= (u64)byte << (8 * i);
-	}
-	mmio->immediate = true;
-	mmio->value = mmio->size == 8 ? (u64)(s64)(s32)(u32)value : value;
-	return 0;
+	for (i = 0; i < size && i < sizeof(value); i++)
+		value |= (u32)next_byte(in) << (8 * i);
+	return size == 8 ? (u64)(s64)(s32)value : value;
 }
 
-static void set_register(struct kvml_mmio *mmio, const struct prefixes *prefixes, u8 modrm)
+static int decode(struct decoder *in, struct kvml_mmio *mmio)
 {
-	mmio->reg = ((modrm >> 3) & 7) | (prefixes->rex & REX_R ? 8 : 0);
-	/* Without REX, byte registers 4 to 7 are the second bytes of 0 to 3. */
-	if ((mmio->write ? mmio->size : mmio->reg_size) == 1 && !prefixes->rex && mmio->reg >= 4) {
-		mmio->high_byte = true;
-		mmio->reg -= 4;
-	}
-}
+	u8 opcode = skip_prefixes(in);
+	const u8 operand = operand_size(in);
+	u8 modrm;
 
-/* Opcodes 0F xx. */
-static int decode_two_bytes(struct cursor *cursor, u8 operand, struct kvml_mmio *mmio)
-{
-	u8 opcode;
-	const int outcome = next_byte(cursor, &opcode);
-
-	if (outcome)
-		return outcome;
-	switch (opcode) {
-	case 0xb6:	/* MOVZX */
-	case 0xb7:
-	case 0xbe:	/* MOVSX */
-	case 0xbf:
-		mmio->size = opcode & 1 ? 2 : 1;
-		mmio->reg_size = operand;
-		mmio->sign_extend = opcode & 8;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-/* MOV between AL..RAX and an address that stands in the instruction. */
-static int decode_offset_form(struct cursor *cursor, const struct prefixes *prefixes, u8 opcode,
-			      enum kvml_code_size code, struct kvml_mmio *mmio)
-{
-	mmio->size = opcode & 1 ? operand_size(prefixes, code) : 1;
+	mmio->size = opcode & 1 ? operand : 1;
 	mmio->reg_size = mmio->size;
-	mmio->write = opcode & 2;
-	return skip(cursor, address_size(prefixes, code));
-}
-
-int kvml_mmio_decode(const u8 *bytes, u32 count, enum kvml_code_size code, struct kvml_mmio *mmio)
-{
-	struct cursor cursor = { bytes, count, 0 };
-	struct prefixes prefixes = { false, false, 0 };
-	u8 opcode, modrm, operand;
-	int outcome;
-
-	memset(mmio, 0, sizeof(*mmio));
-	outcome = read_prefixes(&cursor, code, &prefixes, &opcode);
-	if (outcome)
-		return outcome;
-	operand = operand_size(&prefixes, code);
 	switch (opcode) {
-	case 0x88:
-	case 0x89:
-	case 0x8a:
-	case 0x8b:
-	case 0xc6:
-	case 0xc7:
-		mmio->size = opcode & 1 ? operand : 1;
-		mmio->reg_size = mmio->size;
-		mmio->write = !(opcode & 2) || opcode >= 0xc6;
+	case 0x88 ... 0x8b:
+		mmio->write = !(opcode & 2);
+		break;
+	case 0xa0 ... 0xa3:	/* AL..RAX and an address that stands in the instruction */
+		mmio->write = opcode & 2;
+		in->at += address_size(in);
+		return 0;
+	case 0xc6 ... 0xc7:
+		mmio->write = true;
+		mmio->immediate = true;
 		break;
 	case 0x63:	/* MOVSXD; outside 64-bit code it is ARPL */
-		if (code != KVML_CODE_64)
+		if (in->code != KVML_CODE_64)
 			return -EINVAL;
 		mmio->size = operand == 2 ? 2 : 4;
 		mmio->reg_size = operand;
 		mmio->sign_extend = true;
 		break;
-	case 0x0f:
-		outcome = decode_two_bytes(&cursor, operand, mmio);
-		if (outcome)
-			return outcome;
+	case 0x0f:	/* MOVZX (B6, B7) and MOVSX (BE, BF) */
+		opcode = next_byte(in);
+		if ((opcode & 0xf6) != 0xb6)
+			return -EINVAL;
+		mmio->size = opcode & 1 ? 2 : 1;
+		mmio->reg_size = operand;
+		mmio->sign_extend = opcode & 8;
 		break;
-	case 0xa0:
-	case 0xa1:
-	case 0xa2:
-	case 0xa3:
-		outcome = decode_offset_form(&cursor, &prefixes, opcode, code, mmio);
-		mmio->length = (u8)cursor.at;
-		return outcome;
 	default:
 		return -EINVAL;
 	}
-	outcome = next_byte(&cursor, &modrm);
-	if (!outcome)
-		outcome = skip_address(&cursor, modrm, address_size(&prefixes, code));
-	if (!outcome && opcode >= 0xc6) {
-		/* The register field extends the opcode. */
-		if (modrm & 0x38)
-			return -EINVAL;
-		outcome = read_immediate(&cursor, mmio);
-	} else if (!outcome) {
-		set_register(mmio, &prefixes, modrm);
+	modrm = next_byte(in);
+	/* No register to register; and with an immediate, the register extends the opcode. */
+	if (modrm >> 6 == 3 || (mmio->immediate && (modrm & 0x38)))
+		return -EINVAL;
+	skip_address(in, modrm);
+	if (mmio->immediate) {
+		mmio->value = read_immediate(in, mmio->size);
+		return 0;
 	}
-	mmio->length = (u8)cursor.at;
+	mmio->reg = ((modrm >> 3) & 7) | (in->rex & REX_R ? 8 : 0);
+	/* Without REX, byte registers 4 to 7 are the second bytes of 0 to 3. */
+	mmio->high_byte = mmio->reg_size == 1 && !in->rex && mmio->reg >= 4;
+	if (mmio->high_byte)
+		mmio->reg -= 4;
+	return 0;
+}
+
+int kvml_mmio_decode(const u8 *bytes, u32 count, enum kvml_code_size code, struct kvml_mmio *mmio)
+{
+	struct decoder in = { .bytes = bytes, .code = code };
+	int outcome;
+
+	in.count = count < KVML_INSTRUCTION_MAX ? count : KVML_INSTRUCTION_MAX;
+	memset(mmio, 0, sizeof(*mmio));
+	outcome = decode(&in, mmio);
+	mmio->length = (u8)in.at;
+	if (in.at > in.count)
+		return count < KVML_INSTRUCTION_MAX ? -ENODATA : -EINVAL;
 	return outcome;
+}
+
+u64 kvml_register_merge(u64 old, u64 data, u8 size)
+{
+	const u64 kept = size >= 4 ? 0 : old & ~kvml_low_bytes(~0ULL, size);
+
+	return kept | kvml_low_bytes(data, size);
 }
 
 u64 kvml_mmio_merge(const struct kvml_mmio *mmio, u64 old, u64 data)
 {
-	const u64 memory_mask = mmio->size == 8 ? ~0ULL : (1ULL << (8 * mmio->size)) - 1;
-	const u64 reg_mask = mmio->reg_size == 8 ? ~0ULL : (1ULL << (8 * mmio->reg_size)) - 1;
-
-	data &= memory_mask;
+	data = kvml_low_bytes(data, mmio->size);
 	if (mmio->sign_extend && (data >> (8 * mmio->size - 1)))
-		data |= ~memory_mask;
-	data &= reg_mask;
+		data |= ~kvml_low_bytes(~0ULL, mmio->size);
 	if (mmio->high_byte)
 		return (old & ~0xff00ULL) | data << 8;
-	/* Writing 32 bits clears the upper half; writing 8 or 16 keeps the rest. */
-	return mmio->reg_size >= 4 ? data : (old & ~reg_mask) | data;
+	return kvml_register_merge(old, data, mmio->reg_size);
 }

@@ -33,6 +33,14 @@ struct kvml_mmio {
 /* 0; -EINVAL: not one of these instructions; -ENODATA: @bytes ends within it. */
 int kvml_mmio_decode(const u8 *bytes, u32 count, enum kvml_code_size code, struct kvml_mmio *mmio);
 
+static inline u64 kvml_low_bytes(u64 value, u8 size)
+{
+	return size == 8 ? value : value & ((1ULL << (8 * size)) - 1);
+}
+
+/* A register that was @old, after @size bytes of it were written: 4 clear the upper half. */
+u64 kvml_register_merge(u64 old, u64 data, u8 size);
+
 /* @old register value after a read brought @data. */
 u64 kvml_mmio_merge(const struct kvml_mmio *mmio, u64 old, u64 data);
 
