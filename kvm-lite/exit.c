@@ -254,6 +254,7 @@ static enum kvml_next handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 {
 	switch (reason & 0xffff) {
 	case EXIT_REASON_EXTERNAL_INTERRUPT:
+	case EXIT_REASON_PREEMPTION_TIMER:
 		return KVML_RESUME;
 	case EXIT_REASON_NMI_WINDOW:
 		vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_NMI_WINDOW_EXITING);

@@ -172,6 +172,7 @@ struct kvml_vcpu {
 	u16 vpid;
 	int last_cpu;		/* whose TLB may hold entries of this vCPU */
 	u64 ept_generation;	/* of the last INVEPT on last_cpu */
+	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
 	bool flush_vpid;
 	struct kvml_host_state host;
