@@ -16,8 +16,10 @@ if insmod /modules/kvm-lite.ko; then
   code=$?
   rmmod kvm_lite || code=1
 fi
-# What a host's kernel says when a module has damaged it.
-if dmesg | grep -E 'BUG:|WARNING:|Oops|general protection|refcount_t|ODEBUG|INFO: task|suspicious RCU|possible (recursive|circular)|inconsistent lock'; then
+# What a host's kernel says when a module has damaged it; a debug kernel (lockdep, KASAN, ODEBUG) says more.
+complaints='BUG:|WARNING:|Oops|general protection|refcount_t|KASAN|ODEBUG|INFO: task|suspicious RCU'
+complaints="$complaints|possible (recursive|circular|irq)|inconsistent lock|sleeping function called|detected stall"
+if dmesg | grep -E "$complaints"; then
   dmesg | tail -n 60
   code=1
 fi
