@@ -102,9 +102,10 @@ static void free_vm(struct kvml_vm *vm)
 	list_del(&vm->entry);
 	mutex_unlock(&all_lock);
 	kvml_interrupts_destroy(vm);
+	/* Its last callback, and one that another thread is in, still look at the vCPUs. */
+	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	for (i = 0; i < vm->vcpu_count; i++)
 		kvml_vcpu_free(vm->vcpus[i]);
-	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	kvml_ept_destroy(vm);
 	kvml_free_slots(vm);
 	kvfree(vm);

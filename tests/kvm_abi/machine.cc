@@ -285,9 +285,9 @@ void Machine::load_real(Guest guest) {
   vcpu().set_regs(regs);
 }
 
-void Machine::load_long(Guest guest, const kvm_regs& registers) {
+void Machine::load_long(Guest guest, const kvm_regs& registers, std::size_t index) {
   std::memcpy(memory_ + kCode, guest.data(), guest.size());
-  kvm_sregs sregs = vcpu().sregs();
+  kvm_sregs sregs = vcpu(index).sregs();
   sregs.cs = segment(8, 11, true);
   sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(16, 3, false);
   sregs.gdt.base = kGdt;
@@ -298,12 +298,12 @@ void Machine::load_long(Guest guest, const kvm_regs& registers) {
   sregs.cr3 = kPageTables;
   sregs.cr4 = 0x620;  // PAE, OSFXSR, OSXMMEXCPT.
   sregs.efer = 0x500;
-  vcpu().set_sregs(sregs);
+  vcpu(index).set_sregs(sregs);
   kvm_regs regs = registers;
   regs.rip = kCode;
   regs.rsp = kStack;
   regs.rflags = 2;
-  vcpu().set_regs(regs);
+  vcpu(index).set_regs(regs);
 }
 
 std::uint64_t Machine::load_data(std::size_t offset) const {

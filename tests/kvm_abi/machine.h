@@ -141,9 +141,9 @@ class Machine final {
   std::uint8_t* memory() { return memory_; }
   void set_slot(std::uint32_t slot, std::uint64_t gpa, std::uint64_t bytes, const void* host,
                 std::uint32_t flags = 0);
-  /// Copies the guest in and makes vCPU 0 ready to run it; registers but RIP, RSP are 0.
+  /// Copies the guest in and makes the vCPU ready to run it; registers but RIP, RSP are 0.
   void load_real(Guest guest);
-  void load_long(Guest guest, const kvm_regs& registers = {});
+  void load_long(Guest guest, const kvm_regs& registers = {}, std::size_t index = 0);
   std::uint64_t load_data(std::size_t offset) const;
   /// Loads the guest with an x2APIC and CPUID, and runs it to its first byte on port 0xf4.
   void start_waiting();

@@ -1,5 +1,7 @@
-// Memory that changes under a running guest: slots are added, moved, deleted and logged, pages are
-// copied on write, protected and discarded. What the guest counted must be there at the end.
+// Memory that changes under two running vCPUs: slots are added, moved, deleted and logged, pages
+// are copied on write, protected and discarded. What the guest counted must be there at the end,
+// the log must name what changed, and nothing may be written that is protected, a child's, or
+// without a slot.
 
 #include <errno.h>
 #include <sched.h>
@@ -7,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <random>
@@ -24,6 +28,11 @@ constexpr std::size_t kBytes = kPages * 4096;
 constexpr std::uint64_t kStays = 0x400000;
 constexpr std::uint64_t kComesAndGoes = 0x800000;
 constexpr std::uint32_t kStayingSlot = 1, kChangingSlot = 2;
+constexpr std::size_t kVcpus = 2;
+// Each vCPU counts in a word of its own, in every page.
+constexpr std::size_t kWordsBetweenVcpus = 16;
+// Long enough for the guest to come to every page.
+constexpr unsigned kWatchedMicroseconds = 2000;
 
 /// A piece of the process's memory.
 class Pages final {
@@ -35,10 +44,29 @@ class Pages final {
   Pages(const Pages&) = delete;
   Pages& operator=(const Pages&) = delete;
   void* get() const { return at_; }
+  std::uint32_t count(std::size_t vcpu, std::size_t page) const {
+    return static_cast<const volatile std::uint32_t*>(at_)[page * 1024 + vcpu * kWordsBetweenVcpus];
+  }
 
  private:
   void* at_;
 };
+
+using Counts = std::array<std::array<std::uint32_t, kVcpus>, kPages>;
+
+Counts counts_of(const Pages& pages) {
+  Counts counts{};
+  for (std::size_t page = 0; page < kPages; ++page)
+    for (std::size_t vcpu = 0; vcpu < kVcpus; ++vcpu) counts[page][vcpu] = pages.count(vcpu, page);
+  return counts;
+}
+
+/// While nobody may write to them.
+bool stay_the_same(const Pages& pages) {
+  const Counts before = counts_of(pages);
+  usleep(kWatchedMicroseconds);
+  return counts_of(pages) == before;
+}
 
 /// Runs the guest in a thread of its own until it is told to stop at the end of a round.
 class Runner final {
@@ -53,7 +81,8 @@ class Runner final {
     if (thread_.joinable()) thread_.join();
   }
   std::uint32_t rounds() const { return rounds_; }
-  /// Empty, or what ended the guest before its time.
+  bool failed() const { return failed_; }
+  /// What ended the guest before its time, if failed().
   const std::string& failure() const { return failure_; }
 
  private:
@@ -78,21 +107,32 @@ class Runner final {
       if (stopping_) return;
     }
   }
-  void fail(const std::string& why) { failure_ = why; }
+  void fail(const std::string& why) {
+    failure_ = why;
+    failed_ = true;
+  }
 
   Vcpu& vcpu_;
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint32_t> rounds_ = 0;
-  std::string failure_;
+  std::string failure_;  // Written before failed_.
+  std::atomic<bool> failed_ = false;
   std::thread thread_;  // Last: it uses the rest.
 };
 
-/// Copies on write come from a child that has the same pages for a moment.
-void fork_once() {
+bool any_failed(const std::vector<std::unique_ptr<Runner>>& runners) {
+  return std::any_of(runners.begin(), runners.end(),
+                     [](const auto& runner) { return runner->failed(); });
+}
+
+/// Copies on write come from a child that has the same pages for a moment, as they were.
+void fork_once(const Pages& pages) {
   const pid_t child = fork();
   expect(child >= 0, "fork failed");
-  if (child == 0) _exit(0);
-  waitpid(child, nullptr, 0);
+  if (child == 0) _exit(stay_the_same(pages) ? 0 : 1);
+  int status = -1;
+  waitpid(child, &status, 0);
+  expect(status == 0, "the guest wrote to the pages of a child");
 }
 
 class Changes final {
@@ -114,14 +154,11 @@ class Changes final {
       case 2:
         return change_log();
       case 3:
-        return fork_once();
+        return fork_once(stays_);
       case 4:
-        expect(mprotect(stays_.get(), kBytes, PROT_READ) == 0, "mprotect");
-        sched_yield();
-        expect(mprotect(stays_.get(), kBytes, PROT_READ | PROT_WRITE) == 0, "mprotect");
-        return;
+        return protect_once();
       default:
-        expect(madvise(comes_and_goes_.get(), kBytes, MADV_DONTNEED) == 0, "madvise");
+        return discard();
     }
   }
 
@@ -133,17 +170,46 @@ class Changes final {
     gpa_ = gpa;
   }
 
+  void protect_once() {
+    expect(mprotect(stays_.get(), kBytes, PROT_READ) == 0, "mprotect");
+    const bool same = stay_the_same(stays_);
+    expect(mprotect(stays_.get(), kBytes, PROT_READ | PROT_WRITE) == 0, "mprotect");
+    expect(same, "the guest wrote to protected pages");
+  }
+
+  void discard() {
+    expect(madvise(comes_and_goes_.get(), kBytes, MADV_DONTNEED) == 0, "madvise");
+    if (!there_)
+      expect(counts_of(comes_and_goes_) == Counts{}, "the guest wrote to pages without a slot");
+  }
+
+  /// Logging begins, is read (a page that changed since must be in it), or ends.
   void change_log() {
-    if (logged_) {
-      std::uint64_t bitmap = 0;
-      kvm_dirty_log log{};
-      log.slot = kStayingSlot;
-      log.dirty_bitmap = &bitmap;
-      KVM_ABI_IOCTL(machine_.vm(), KVM_GET_DIRTY_LOG, &log);
-    }
-    logged_ = !logged_;
+    if (logged_ && random_() % 4 == 0) return set_log(false);
+    if (!logged_) set_log(true);
+    // Said again, it forgets nothing.
+    if (random_() % 2 == 0) set_slot(true);
+    const Counts now = counts_of(stays_);
+    std::uint64_t bitmap = 0;
+    kvm_dirty_log log{};
+    log.slot = kStayingSlot;
+    log.dirty_bitmap = &bitmap;
+    KVM_ABI_IOCTL(machine_.vm(), KVM_GET_DIRTY_LOG, &log);
+    for (std::size_t page = 0; page < kPages; ++page)
+      expect(now[page] == seen_[page] || (bitmap >> page & 1) != 0,
+             "page " + std::to_string(page) + " changed and is not in the log");
+    seen_ = counts_of(stays_);
+  }
+
+  void set_log(bool logged) {
+    logged_ = logged;
+    set_slot(logged);
+    seen_ = counts_of(stays_);
+  }
+
+  void set_slot(bool logged) {
     machine_.set_slot(kStayingSlot, kStays, kBytes, stays_.get(),
-                      logged_ ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+                      logged ? KVM_MEM_LOG_DIRTY_PAGES : 0);
   }
 
   Machine& machine_;
@@ -152,6 +218,7 @@ class Changes final {
   std::minstd_rand random_{static_cast<unsigned>(getpid())};
   bool there_ = false;
   bool logged_ = false;
+  Counts seen_{};  // After the last look at the log.
   std::uint64_t gpa_ = 0;
 };
 
@@ -159,21 +226,29 @@ class Changes final {
 
 void stress_memory(const Descriptor& system, unsigned changes) {
   const Pages stays, comes_and_goes;
-  Machine machine(system);
+  Machine machine(system, Interrupts::kNone, kVcpus);
   machine.set_slot(kStayingSlot, kStays, kBytes, stays.get());
-  kvm_regs regs{};
-  regs.rdi = kStays;
-  regs.rsi = kComesAndGoes;
-  machine.load_long(long_rounds(), regs);
-  Runner runner(machine.vcpu());
+  std::vector<std::unique_ptr<Runner>> runners;
+  for (std::size_t i = 0; i < kVcpus; ++i) {
+    kvm_regs regs{};
+    regs.rdi = kStays + i * kWordsBetweenVcpus * sizeof(std::uint32_t);
+    regs.rsi = kComesAndGoes + i * kWordsBetweenVcpus * sizeof(std::uint32_t);
+    machine.load_long(long_rounds(), regs, i);
+  }
+  for (std::size_t i = 0; i < kVcpus; ++i)
+    runners.push_back(std::make_unique<Runner>(machine.vcpu(i)));
   Changes change(machine, stays, comes_and_goes);
-  for (unsigned i = 0; i < changes && runner.failure().empty(); ++i) change.make_one();
-  runner.stop();
-  expect(runner.failure().empty(), runner.failure());
-  for (std::size_t page = 0; page < kPages; ++page)
-    expect_equal(static_cast<const std::uint32_t*>(stays.get())[page * 1024], runner.rounds(),
-                 "what the guest counted in page " + std::to_string(page));
-  std::printf("stress: %u changes, %u rounds of the guest\n", changes, runner.rounds());
+  for (unsigned i = 0; i < changes && !any_failed(runners); ++i) change.make_one();
+  for (std::size_t vcpu = 0; vcpu < kVcpus; ++vcpu) {
+    runners[vcpu]->stop();
+    expect(!runners[vcpu]->failed(), runners[vcpu]->failure());
+    for (std::size_t page = 0; page < kPages; ++page)
+      expect_equal(
+          stays.count(vcpu, page), runners[vcpu]->rounds(),
+          "what vCPU " + std::to_string(vcpu) + " counted in page " + std::to_string(page));
+  }
+  std::printf("stress: %u changes, %u and %u rounds of the guest\n", changes, runners[0]->rounds(),
+              runners[1]->rounds());
 }
 
 }  // namespace kvm_abi
