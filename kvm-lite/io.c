@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 #define RAX	0
 #define RCX	1
@@ -28,47 +29,53 @@ static int read_entry(void *context, u64 gpa, void *data, u32 size)
 	return kvml_read_guest(context, gpa, data, size);
 }
 
-static struct kvml_paging guest_paging(struct kvml_vcpu *vcpu)
+static enum kvml_code_size code_size(void)
 {
-	const u64 cr0 = kvml_cr0();
-	const u64 cr4 = kvml_cr4();
+	const u32 access = vmread(GUEST_CS_AR_BYTES);
 
-	return (struct kvml_paging) {
-		.enabled = cr0 & X86_CR0_PG,
-		.write_protect = cr0 & X86_CR0_WP,
-		.long_mode = kvml_in_long_mode(),
-		.pae = cr4 & X86_CR4_PAE,
-		.large = cr4 & X86_CR4_PSE,
-		.cr3 = vmread(GUEST_CR3),
-		.read = read_entry,
-		.context = vcpu->vm,
-	};
+	if (kvml_in_long_mode() && (access & BIT(13)))
+		return KVML_CODE_64;
+	return access & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
 }
 
 /*
  * Copies through the guest's page tables, as the guest itself would at its privilege level. -EFAULT:
- * it may not, and #PF is injected; -ENXIO: there is no memory.
+ * it may not, and #PF or #GP is injected; -ENXIO: there is no memory.
  */
 static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access)
 {
-	const struct kvml_paging paging = guest_paging(vcpu);
+	const struct kvml_paging paging = {
+		.cr0 = kvml_cr0(),
+		.cr3 = vmread(GUEST_CR3),
+		.cr4 = kvml_cr4(),
+		.efer = vmread(GUEST_IA32_EFER),
+		.rflags = vmread(GUEST_RFLAGS),
+		.physical_bits = boot_cpu_data.x86_phys_bits,
+		.read = read_entry,
+		.context = vcpu->vm,
+	};
+	const u64 reach = code_size() == KVML_CODE_64 ? U64_MAX : U32_MAX;
+	u32 part;
 
 	access |= kvml_cpl() == 3 ? KVML_ACCESS_USER : 0;
-	while (size) {
-		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
+	for (; size; size -= part, linear += part) {
 		u32 error;
 		u64 gpa;
+		int outcome;
 
-		if (kvml_guest_walk(&paging, linear, access, &gpa, &error)) {
+		linear &= reach;
+		part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
+		outcome = kvml_guest_walk(&paging, linear, access, &gpa, &error);
+		if (outcome == -EFAULT)
 			kvml_inject_page_fault(vcpu, linear, error);
+		else if (outcome)
+			kvml_inject_exception_error(vcpu, X86_TRAP_GP, 0);
+		if (outcome)
 			return -EFAULT;
-		}
 		if (access & KVML_ACCESS_WRITE ? kvml_write_guest(vcpu->vm, gpa, data, part) :
 						 kvml_read_guest(vcpu->vm, gpa, data, part))
 			return -ENXIO;
-		linear += part;
 		data += part;
-		size -= part;
 	}
 	return 0;
 }
@@ -179,15 +186,6 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 }
 
 /* ----- MMIO ----- */
-
-static enum kvml_code_size code_size(void)
-{
-	const u32 access = vmread(GUEST_CS_AR_BYTES);
-
-	if (kvml_in_long_mode() && (access & BIT(13)))
-		return KVML_CODE_64;
-	return access & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
-}
 
 /* 0; -EAGAIN: a fault is on its way to the guest; -EINVAL: not an instruction we know. */
 static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
