@@ -74,7 +74,7 @@ struct fault {
 static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 {
 	unsigned long flags;
-	bool large = false;
+	bool large;
 	pgd_t pgd;
 	p4d_t p4d;
 	pud_t pud;
@@ -83,21 +83,13 @@ static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 	/* Interrupts off keep the tables themselves alive (fast GUP does the same). */
 	local_irq_save(flags);
 	pgd = READ_ONCE(*pgd_offset(vm->mm, hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	if (pud_leaf(pud)) {
-		large = true;
-		goto out;
+	p4d = pgd_none(pgd) ? __p4d(0) : READ_ONCE(*p4d_offset(&pgd, hva));
+	pud = p4d_present(p4d) ? READ_ONCE(*pud_offset(&p4d, hva)) : __pud(0);
+	large = pud_present(pud) && pud_leaf(pud);
+	if (pud_present(pud) && !large) {
+		pmd = READ_ONCE(*pmd_offset(&pud, hva));
+		large = pmd_present(pmd) && pmd_leaf(pmd);
 	}
-	pmd = READ_ONCE(*pmd_offset(&pud, hva));
-	large = pmd_present(pmd) && pmd_leaf(pmd);
-out:
 	local_irq_restore(flags);
 	return large;
 }

@@ -189,29 +189,28 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 
 /* ----- MMIO ----- */
 
-/* 0; -EAGAIN: a fault is on its way to the guest; -EINVAL: not an instruction we know. */
+/* 0; -EFAULT: a fault is on its way to the guest; else not an instruction we know. */
 static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 {
 	const enum kvml_code_size code = code_size();
+	const u64 base = code == KVML_CODE_64 ? 0 : vmread(GUEST_CS_BASE);
+	const u64 linear = base + vmread(GUEST_RIP);
 	u8 bytes[KVML_INSTRUCTION_MAX];
-	u64 linear = vmread(GUEST_RIP);
-	u32 count;
+	u32 count = 0;
 	int outcome;
 
-	if (code != KVML_CODE_64)
-		linear = (u32)(linear + vmread(GUEST_CS_BASE));
 	/* The next page is touched only if the instruction reaches into it. */
-	count = min_t(u32, sizeof(bytes), PAGE_SIZE - offset_in_page(linear));
-	outcome = copy_linear(vcpu, linear, bytes, count, KVML_ACCESS_FETCH);
-	if (!outcome)
+	do {
+		const u32 part = min_t(u32, sizeof(bytes) - count,
+				       PAGE_SIZE - offset_in_page(linear + count));
+
+		outcome = copy_linear(vcpu, linear + count, bytes + count, part, KVML_ACCESS_FETCH);
+		if (outcome)
+			return outcome;
+		count += part;
 		outcome = kvml_mmio_decode(bytes, count, code, mmio);
-	if (outcome == -ENODATA) {
-		outcome = copy_linear(vcpu, linear + count, bytes + count, sizeof(bytes) - count,
-				      KVML_ACCESS_FETCH);
-		if (!outcome)
-			outcome = kvml_mmio_decode(bytes, sizeof(bytes), code, mmio);
-	}
-	return outcome == -EFAULT ? -EAGAIN : outcome;
+	} while (outcome == -ENODATA);
+	return outcome;
 }
 
 static void skip_decoded(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
@@ -228,63 +227,50 @@ static void skip_decoded(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
 			blocked & ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
 }
 
-static u64 value_written(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
+/* @data: what a read brought. */
+static void finish_mmio(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
 {
-	u64 value = mmio->value;
-
-	if (!mmio->immediate)
-		value = kvml_reg(vcpu, mmio->reg) >> (mmio->high_byte ? 8 : 0);
-	return kvml_low_bytes(value, mmio->size);
-}
-
-static void finish_read(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
-{
-	kvml_set_reg(vcpu, mmio->reg, kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
+	if (!mmio->write)
+		kvml_set_reg(vcpu, mmio->reg,
+			     kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
 	skip_decoded(vcpu, mmio);
-}
-
-static enum kvml_next mmio_to_user(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 gpa,
-				   u64 value)
-{
-	struct kvm_run *run = vcpu->run;
-
-	run->exit_reason = KVM_EXIT_MMIO;
-	run->mmio.phys_addr = gpa;
-	run->mmio.len = mmio->size;
-	run->mmio.is_write = mmio->write;
-	memcpy(run->mmio.data, &value, sizeof(value));
-	return KVML_TO_USER;
 }
 
 static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 {
+	struct kvm_run *run = vcpu->run;
 	struct kvml_mmio mmio;
 	u64 value = 0;
 	const int outcome = decode(vcpu, &mmio);
 
-	if (outcome == -EAGAIN)
+	if (outcome == -EFAULT)
 		return KVML_RESUME;
 	/* An access over the end of the page would need two; no driver makes one. */
 	if (outcome || offset_in_page(gpa) + mmio.size > PAGE_SIZE)
 		return emulation_failed(vcpu);
-	if (mmio.write)
-		value = value_written(vcpu, &mmio);
-	if (vcpu->vm->split_irqchip && kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) {
-		if (mmio.write)
-			skip_decoded(vcpu, &mmio);
-		else
-			finish_read(vcpu, &mmio, value);
+	if (mmio.write) {
+		value = mmio.immediate ? mmio.value : kvml_reg(vcpu, mmio.reg);
+		value = kvml_low_bytes(value >> (mmio.high_byte ? 8 : 0), mmio.size);
+	}
+	if ((vcpu->vm->split_irqchip &&
+	     kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
+	    (mmio.write &&
+	     kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))) {
+		finish_mmio(vcpu, &mmio, value);
 		return KVML_RESUME;
 	}
-	if (!mmio.write) {
+	if (mmio.write) {
+		finish_mmio(vcpu, &mmio, 0);
+	} else {
 		vcpu->io.kind = KVML_IO_MMIO_READ;
 		vcpu->io.mmio = mmio;
-		return mmio_to_user(vcpu, &mmio, gpa, 0);
 	}
-	skip_decoded(vcpu, &mmio);
-	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))
-		return KVML_RESUME;
-	return mmio_to_user(vcpu, &mmio, gpa, value);
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = gpa;
+	run->mmio.len = mmio.size;
+	run->mmio.is_write = mmio.write;
+	memcpy(run->mmio.data, &value, sizeof(value));
+	return KVML_TO_USER;
 }
 
 /* SDM volume 3, "Exit Qualification for EPT Violations". */
@@ -339,7 +325,7 @@ int kvml_complete_io(struct kvml_vcpu *vcpu)
 		return outcome == -ENXIO ? -EFAULT : 0;
 	case KVML_IO_MMIO_READ:
 		memcpy(&value, vcpu->run->mmio.data, io->mmio.size);
-		finish_read(vcpu, &io->mmio, value);
+		finish_mmio(vcpu, &io->mmio, value);
 		return 0;
 	default:
 		return 0;
