@@ -122,27 +122,26 @@ static bool map_pages(struct kvml_vm *vm, struct kvml_memslot *slot, struct faul
 {
 	const int level = can_map_large(vm, slot, fault) ? KVML_EPT_LARGE_LEVEL :
 		KVML_EPT_LEAF_LEVEL;
-	struct kvml_ept_replaced replaced = {};
-	bool flush = false;
-	u64 *table = kvml_ept_descend(vm->ept.root, fault->gfn, level, &fault->spare, &flush);
-	u64 *entry;
+	struct kvml_ept_mapping map = {
+		.gfn = fault->gfn,
+		.level = level,
+		.leaf = leaf_of(fault, 0, level),
+		.spare = fault->spare,
+	};
+	u64 *entry = kvml_ept_map(vm->ept.root, &map);
 	u32 i;
 
-	if (table) {
-		if (fault->logged && fault->write)
-			__set_bit(fault->gfn - slot->gfn, slot->dirty);
-		entry = &table[kvml_ept_index(fault->gfn, level)];
-		replaced = kvml_ept_set(entry, level, leaf_of(fault, 0, level));
-		for (i = 1; level == KVML_EPT_LEAF_LEVEL && i < fault->count; i++) {
-			if (!entry[i])
-				WRITE_ONCE(entry[i], leaf_of(fault, i, level));
-		}
+	fault->spare = map.spare;
+	if (entry && fault->logged && fault->write)
+		__set_bit(fault->gfn - slot->gfn, slot->dirty);
+	for (i = 1; entry && level == KVML_EPT_LEAF_LEVEL && i < fault->count; i++) {
+		if (!entry[i])
+			WRITE_ONCE(entry[i], leaf_of(fault, i, level));
 	}
-	if (flush || replaced.flush)
+	if (map.flush)
 		kvml_ept_flush(vm);
-	if (replaced.table)
-		kvml_ept_free(replaced.table, replaced.level, free_table);
-	return table;
+	free_page((unsigned long)map.unused);
+	return entry;
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */

@@ -15,13 +15,6 @@
 /* The ways to cut an address, by the number of levels. */
 enum { LEVELS_32 = 2, LEVELS_PAE = 3, LEVELS_64 = 4 };
 
-static int levels_of(const struct kvml_paging *paging)
-{
-	if (paging->efer & KVML_EFER_LMA)
-		return LEVELS_64;
-	return paging->cr4 & X86_CR4_PAE ? LEVELS_PAE : LEVELS_32;
-}
-
 /* @rights: what the entries of all levels allow; NO_EXECUTE is set if code may run. */
 static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
 {
@@ -59,7 +52,8 @@ static u64 reserved_bits(const struct kvml_paging *paging, int levels, int level
 
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
 {
-	const int levels = levels_of(paging);
+	const int levels = paging->efer & KVML_EFER_LMA ? LEVELS_64 :
+		paging->cr4 & X86_CR4_PAE ? LEVELS_PAE : LEVELS_32;
 	const bool wide = levels != LEVELS_32;
 	const u32 bits = wide ? 9 : 10;
 	const u32 size = wide ? 8 : 4;
