@@ -30,12 +30,9 @@ enum { EAX, EBX, ECX, EDX };
 #define LEAF7_EBX	(BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | \
 			 BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(21) | BIT(23) | \
 			 BIT(24) | BIT(28) | BIT(29) | BIT(30) | BIT(31))
-#define LEAF7_EBX_INVPCID	BIT(10)
-#define LEAF7_EBX_TSC_ADJUST	BIT(1)
 /* AVX512_VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
 #define LEAF7_ECX	(BIT(1) | BIT(2) | BIT(6) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | BIT(12) | \
 			 BIT(14) | BIT(22))
-#define LEAF7_ECX_RDPID	BIT(22)
 /* AVX512 4VNNIW 4FMAPS, fast short REP MOV, MD_CLEAR, SERIALIZE */
 #define LEAF7_EDX	(BIT(2) | BIT(3) | BIT(4) | BIT(10) | BIT(14))
 /* Leaf 0xd.1: XSAVEOPT XSAVEC XGETBV(1); XSAVES needs IA32_XSS, which is not offered. */
@@ -43,8 +40,26 @@ enum { EAX, EBX, ECX, EDX };
 /* Leaf 0x80000001: LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
 #define EXTENDED_ECX	(BIT(0) | BIT(5) | BIT(8))
 #define EXTENDED_EDX	(BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29))
-#define EXTENDED_EDX_RDTSCP	BIT(27)
-#define INVARIANT_TSC	BIT(8)
+
+/* What a leaf has of the host's bits, and what the module adds. Other leaves are as the host's. */
+static const struct rule {
+	u32 leaf, index;
+	u32 keep[4];
+	u32 add[4];
+} rules[] = {
+	/* The processor's number and count in EBX are for user space to fill in. */
+	{ 1, 0, { ~0u, 0xff00, LEAF1_ECX, LEAF1_EDX }, { [ECX] = LEAF1_ECX_OWN } },
+	/* The LAPIC's timer never stops. */
+	{ 6, 0, .add = { [EAX] = BIT(2) } },
+	/* TSC_ADJUST is the module's own. */
+	{ 7, 0, { 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
+	{ 0xd, 1, { [EAX] = LEAFD1_EAX } },
+	{ 0x80000001, 0, { ~0u, ~0u, EXTENDED_ECX, EXTENDED_EDX } },
+	/* Invariant TSC. */
+	{ 0x80000007, 0, { [EDX] = BIT(8) } },
+	/* Sizes of addresses. */
+	{ 0x80000008, 0, { [EAX] = 0xffff } },
+};
 
 u64 kvml_supported_xcr0(void)
 {
@@ -56,165 +71,151 @@ u64 kvml_supported_xcr0(void)
 	return xgetbv(XCR_XFEATURE_ENABLED_MASK) & offered;
 }
 
+static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid_entry2 *entries, u32 count,
+						u32 leaf, u32 index)
+{
+	const struct kvm_cpuid_entry2 *entry;
+
+	for (entry = entries; entry < entries + count; entry++) {
+		if (entry->function != leaf)
+			continue;
+		if (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || entry->index == index)
+			return entry;
+	}
+	return NULL;
+}
+
+/* The size of an XSAVE area with what @xcr0 enables. */
+static u32 xsave_size(const struct kvm_cpuid_entry2 *entries, u32 count, u64 xcr0)
+{
+	u32 size = 512 + 64;
+	u32 i;
+
+	for (i = 2; i < 63; i++) {
+		const struct kvm_cpuid_entry2 *entry;
+
+		if (!(xcr0 & BIT_ULL(i)))
+			continue;
+		entry = find_leaf(entries, count, 0xd, i);
+		if (entry)
+			size = max(size, entry->eax + entry->ebx);
+	}
+	return size;
+}
+
 /* ----- KVM_GET_SUPPORTED_CPUID ----- */
 
+/* Has room for more than is ever added: some thirty leaves. */
 struct table {
 	struct kvm_cpuid_entry2 *entries;
 	u32 count;
 };
 
+/* What needs an execution control, or the host's use of XSAVE. */
+static void hide_unusable(struct kvm_cpuid_entry2 *entry)
+{
+	if (entry->function == 1 && !boot_cpu_has(X86_FEATURE_OSXSAVE))
+		entry->ecx &= ~(u32)(BIT(26) | BIT(28) | BIT(29) | BIT(12));
+	if (entry->function == 7 && !(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_INVPCID))
+		entry->ebx &= ~(u32)BIT(10);
+	if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
+		return;
+	if (entry->function == 7)
+		entry->ecx &= ~(u32)BIT(22); /* RDPID */
+	if (entry->function == 0x80000001)
+		entry->edx &= ~(u32)BIT(27);
+}
+
 static struct kvm_cpuid_entry2 *add_host_leaf(struct table *table, u32 leaf, u32 index, bool indexed)
 {
-	struct kvm_cpuid_entry2 *entry;
+	struct kvm_cpuid_entry2 *entry = &table->entries[table->count++];
+	u32 *registers = &entry->eax;
+	u32 i, reg;
 
-	if (table->count >= KVML_CPUID_MAX)
-		return NULL;
-	entry = &table->entries[table->count++];
 	entry->function = leaf;
 	entry->index = index;
 	entry->flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
 	cpuid_count(leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
+	for (i = 0; i < ARRAY_SIZE(rules); i++) {
+		if (rules[i].leaf != leaf || rules[i].index != index)
+			continue;
+		for (reg = EAX; reg <= EDX; reg++)
+			registers[reg] = (registers[reg] & rules[i].keep[reg]) | rules[i].add[reg];
+	}
+	hide_unusable(entry);
 	return entry;
 }
 
-static void filter_leaf1(struct kvm_cpuid_entry2 *entry)
+static void add_cache_leaves(struct table *table)
 {
-	if (!boot_cpu_has(X86_FEATURE_OSXSAVE))
-		entry->ecx &= ~(u32)(BIT(26) | BIT(28) | BIT(29) | BIT(12));
-	entry->ecx = (entry->ecx & LEAF1_ECX) | LEAF1_ECX_OWN;
-	entry->edx &= LEAF1_EDX;
-	/* The processor's number and count are for user space to fill in. */
-	entry->ebx &= 0xff00;
-}
+	u32 i;
 
-static void filter_leaf7(struct kvm_cpuid_entry2 *entry)
-{
-	u32 ebx = LEAF7_EBX, ecx = LEAF7_ECX;
+	for (i = 0; i < 8; i++) {
+		struct kvm_cpuid_entry2 *entry = add_host_leaf(table, 4, i, true);
 
-	if (!(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_INVPCID))
-		ebx &= ~(u32)LEAF7_EBX_INVPCID;
-	if (!(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP))
-		ecx &= ~(u32)LEAF7_ECX_RDPID;
-	entry->eax = 0;
-	entry->ebx = (entry->ebx & ebx) | LEAF7_EBX_TSC_ADJUST;
-	entry->ecx &= ecx;
-	entry->edx &= LEAF7_EDX;
+		if (!(entry->eax & 0x1f))
+			break;
+		/* Sharing depends on a topology that user space makes. */
+		entry->eax &= 0x3fff;
+	}
 }
 
 static void add_xsave_leaves(struct table *table)
 {
 	const u64 xcr0 = kvml_supported_xcr0();
 	struct kvm_cpuid_entry2 *entry = add_host_leaf(table, 0xd, 0, true);
-	u32 size = 512 + 64;
 	u32 i;
 
-	if (!entry)
-		return;
-	entry->eax = (u32)xcr0;
-	entry->edx = xcr0 >> 32;
-	for (i = 2; i < 63; i++) {
-		u32 a, b, c, d;
-
-		if (!(xcr0 & BIT_ULL(i)))
-			continue;
-		cpuid_count(0xd, i, &a, &b, &c, &d);
-		size = max(size, a + b);
-	}
-	entry->ebx = size;
-	entry->ecx = size;
-	entry = add_host_leaf(table, 0xd, 1, true);
-	if (entry) {
-		entry->eax &= LEAFD1_EAX;
-		entry->ebx = entry->ecx = entry->edx = 0;
-	}
+	add_host_leaf(table, 0xd, 1, true);
 	for (i = 2; i < 63; i++) {
 		if (xcr0 & BIT_ULL(i))
 			add_host_leaf(table, 0xd, i, true);
 	}
+	entry->eax = (u32)xcr0;
+	entry->edx = xcr0 >> 32;
+	entry->ebx = entry->ecx = xsave_size(table->entries, table->count, xcr0);
 }
 
-static void add_basic_leaves(struct table *table)
+static void add_leaves(struct table *table, u32 first, u32 limit)
 {
-	const u32 last = min(cpuid_eax(0), 0xdu);
+	const u32 last = min(cpuid_eax(first), limit);
 	struct kvm_cpuid_entry2 *entry;
-	u32 i;
-
-	entry = add_host_leaf(table, 0, 0, false);
-	if (entry)
-		entry->eax = last;
-	entry = add_host_leaf(table, 1, 0, false);
-	if (entry)
-		filter_leaf1(entry);
-	if (last >= 2)
-		add_host_leaf(table, 2, 0, false);
-	for (i = 0; last >= 4 && i < 8; i++) {
-		entry = add_host_leaf(table, 4, i, true);
-		if (!entry || !(entry->eax & 0x1f))
-			break;
-		/* Sharing depends on a topology that user space makes. */
-		entry->eax &= 0x3fff;
-	}
-	if (last >= 6) {
-		entry = add_host_leaf(table, 6, 0, false);
-		if (entry) {
-			/* The LAPIC's timer never stops. */
-			entry->eax = BIT(2);
-			entry->ebx = entry->ecx = entry->edx = 0;
-		}
-	}
-	if (last >= 7) {
-		entry = add_host_leaf(table, 7, 0, true);
-		if (entry)
-			filter_leaf7(entry);
-	}
-	if (last >= 0xd && boot_cpu_has(X86_FEATURE_OSXSAVE))
-		add_xsave_leaves(table);
-}
-
-static void add_extended_leaves(struct table *table)
-{
-	const u32 last = min(cpuid_eax(0x80000000), 0x80000008u);
 	u32 leaf;
 
-	for (leaf = 0x80000000; leaf <= last; leaf++) {
-		struct kvm_cpuid_entry2 *entry = add_host_leaf(table, leaf, 0, false);
-
-		if (!entry)
-			return;
-		if (leaf == 0x80000000) {
-			entry->eax = last;
-		} else if (leaf == 0x80000001) {
-			entry->ecx &= EXTENDED_ECX;
-			entry->edx &= EXTENDED_EDX;
-			if (!(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP))
-				entry->edx &= ~(u32)EXTENDED_EDX_RDTSCP;
-		} else if (leaf == 0x80000007) {
-			entry->eax = entry->ebx = entry->ecx = 0;
-			entry->edx &= INVARIANT_TSC;
-		} else if (leaf == 0x80000008) {
-			entry->eax &= 0xffff;
-			entry->ebx = entry->ecx = entry->edx = 0;
+	for (leaf = first; leaf <= last; leaf++) {
+		switch (leaf) {
+		case 3:
+		case 5:
+		case 8 ... 0xc:
+			break;
+		case 4:
+			add_cache_leaves(table);
+			break;
+		case 0xd:
+			if (boot_cpu_has(X86_FEATURE_OSXSAVE))
+				add_xsave_leaves(table);
+			break;
+		default:
+			entry = add_host_leaf(table, leaf, 0, leaf == 7);
+			if (leaf == first)
+				entry->eax = last;
 		}
 	}
 }
 
 static void add_kvm_leaves(struct table *table)
 {
-	static const char signature[12] = "KVMKVMKVM\0\0";
-	struct kvm_cpuid_entry2 *entry;
+	const u32 *signature = (const u32 *)KVM_SIGNATURE;
 
-	if (table->count + 2 > KVML_CPUID_MAX)
-		return;
-	entry = &table->entries[table->count++];
-	entry->function = SIGNATURE_LEAF;
-	entry->eax = FEATURE_LEAF;
-	memcpy(&entry->ebx, signature, 4);
-	memcpy(&entry->ecx, signature + 4, 4);
-	memcpy(&entry->edx, signature + 8, 4);
-	entry = &table->entries[table->count++];
-	entry->function = FEATURE_LEAF;
-	entry->eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
-		BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+	table->entries[table->count++] = (struct kvm_cpuid_entry2) {
+		.function = SIGNATURE_LEAF, .eax = FEATURE_LEAF,
+		.ebx = signature[0], .ecx = signature[1], .edx = signature[2],
+	};
+	table->entries[table->count++] = (struct kvm_cpuid_entry2) {
+		.function = FEATURE_LEAF,
+		.eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
+			BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT),
+	};
 }
 
 int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
@@ -228,9 +229,9 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 	table.entries = kcalloc(KVML_CPUID_MAX, sizeof(*table.entries), GFP_KERNEL);
 	if (!table.entries)
 		return -ENOMEM;
-	add_basic_leaves(&table);
+	add_leaves(&table, 0, 0xd);
 	add_kvm_leaves(&table);
-	add_extended_leaves(&table);
+	add_leaves(&table, 0x80000000, 0x80000008);
 	if (room < table.count)
 		outcome = -E2BIG;
 	else if (put_user(table.count, &user->nent) || put_user(0, &user->padding) ||
@@ -242,53 +243,26 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 
 /* ----- The vCPU's table ----- */
 
-static const struct kvm_cpuid_entry2 *find_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 index)
+static const struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 index)
 {
-	u32 i;
-
-	for (i = 0; i < vcpu->cpuid_count; i++) {
-		const struct kvm_cpuid_entry2 *entry = &vcpu->cpuid[i];
-
-		if (entry->function != leaf)
-			continue;
-		if (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || entry->index == index)
-			return entry;
-	}
-	return NULL;
-}
-
-/* The size of an XSAVE area with what XCR0 enables now. */
-static u32 xsave_size(struct kvml_vcpu *vcpu)
-{
-	u32 size = 512 + 64;
-	u32 i;
-
-	for (i = 2; i < 63; i++) {
-		const struct kvm_cpuid_entry2 *entry;
-
-		if (!(vcpu->xcr0 & BIT_ULL(i)))
-			continue;
-		entry = find_leaf(vcpu, 0xd, i);
-		if (entry)
-			size = max(size, entry->eax + entry->ebx);
-	}
-	return size;
+	return find_leaf(vcpu->cpuid, vcpu->cpuid_count, leaf, index);
 }
 
 void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
 {
-	const struct kvm_cpuid_entry2 *entry = find_leaf(vcpu, leaf, index);
+	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, index);
 
 	if (!entry) {
 		/* Leaves beyond the last answer like the last basic one (SDM volume 2, CPUID). */
-		const struct kvm_cpuid_entry2 *zero = find_leaf(vcpu, 0, 0);
+		const struct kvm_cpuid_entry2 *zero = vcpu_leaf(vcpu, 0, 0);
 
 		if (zero && leaf > zero->eax && !(leaf & 0xc0000000))
-			entry = find_leaf(vcpu, zero->eax, index);
+			entry = vcpu_leaf(vcpu, zero->eax, index);
 	}
-	memset(out, 0, 4 * sizeof(*out));
-	if (!entry)
+	if (!entry) {
+		memset(out, 0, 4 * sizeof(*out));
 		return;
+	}
 	out[EAX] = entry->eax;
 	out[EBX] = entry->ebx;
 	out[ECX] = entry->ecx;
@@ -300,21 +274,15 @@ void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
 		if (!(kvml_lapic_base(vcpu) & KVML_APIC_BASE_ENABLE))
 			out[EDX] &= ~(u32)BIT(APIC_BIT);
 	} else if (leaf == 0xd && index == 0) {
-		out[EBX] = xsave_size(vcpu);
+		out[EBX] = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0);
 	}
-}
-
-bool kvml_cpuid_has(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 reg, u32 bit)
-{
-	const struct kvm_cpuid_entry2 *entry = find_leaf(vcpu, leaf, index);
-	const u32 *registers = entry ? &entry->eax : NULL;
-
-	return registers && (registers[reg] & BIT(bit));
 }
 
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
 {
-	return kvml_cpuid_has(vcpu, 1, 0, ECX, X2APIC_BIT);
+	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, 1, 0);
+
+	return entry && (entry->ecx & BIT(X2APIC_BIT));
 }
 
 int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
@@ -335,7 +303,7 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 	kfree(vcpu->cpuid);
 	vcpu->cpuid = entries;
 	vcpu->cpuid_count = header.nent;
-	sizes = find_leaf(vcpu, 0x80000008, 0);
+	sizes = vcpu_leaf(vcpu, 0x80000008, 0);
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
 	/* A guest may be told less than the processor has, never more. */
 	if (sizes && (sizes->eax & 0xff) >= 32)

@@ -8,31 +8,57 @@
 #include <uapi/asm/vmx.h>
 #include <uapi/linux/kvm_para.h>
 
-void kvml_skip_instruction(struct kvml_vcpu *vcpu)
-{
-	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
-	u64 rip = vmread(GUEST_RIP) + vmread(VM_EXIT_INSTRUCTION_LEN);
+/* A debugger guards the debug registers; it caught somebody. */
+#define DR7_DETECT	BIT_ULL(13)
+#define DR6_DETECT	BIT_ULL(13)
 
-	/* Outside 64-bit code the instruction pointer has 32 bits. */
-	if (!(vmread(GUEST_CS_AR_BYTES) & BIT(13)))
-		rip = (u32)rip;
-	vmwrite(GUEST_RIP, rip);
-	if (blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
-		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
-			blocked & ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->exit_reason = reason;
+	return KVML_TO_USER;
 }
 
-static enum kvml_next protection_fault(struct kvml_vcpu *vcpu)
+static enum kvml_next fault(struct kvml_vcpu *vcpu, u8 vector)
 {
-	kvml_inject_exception_error(vcpu, X86_TRAP_GP, 0);
+	kvml_inject_exception(vcpu, vector, 0);
 	return KVML_RESUME;
+}
+
+/* @causes: bits of DR6. Those of breakpoints are of the last one, the others stay until cleared. */
+static enum kvml_next debug_exception(struct kvml_vcpu *vcpu, u64 causes)
+{
+	vcpu->dr[6] = (vcpu->dr[6] & ~(u64)DR_TRAP_BITS) | causes;
+	kvml_set_dr(vcpu, 7, vcpu->dr[7] & ~DR7_DETECT);
+	return fault(vcpu, X86_TRAP_DB);
+}
+
+static void move_rip(u32 length)
+{
+	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
+	const u64 old = vmread(GUEST_RIP);
+	u64 rip = old + length;
+
+	/* Outside 64-bit code the instruction pointer has 32 bits. */
+	if (unlikely((rip ^ old) >> 32) && !kvml_in_64bit_code())
+		rip = (u32)rip;
+	vmwrite(GUEST_RIP, rip);
+	if (blocked & KVML_BLOCKING_STI_OR_SS)
+		vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked & ~(u32)KVML_BLOCKING_STI_OR_SS);
+}
+
+void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length)
+{
+	move_rip(length);
+	/* The processor did not execute the instruction and so raised no single-step trap. */
+	if (unlikely(vmread(GUEST_RFLAGS) & X86_EFLAGS_TF))
+		debug_exception(vcpu, DR_STEP);
 }
 
 /* Goes on behind the instruction, or faults if it was refused. */
 static enum kvml_next done(struct kvml_vcpu *vcpu, int outcome)
 {
 	if (outcome)
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	kvml_skip_instruction(vcpu);
 	return KVML_RESUME;
 }
@@ -76,8 +102,7 @@ static enum kvml_next handle_hlt(struct kvml_vcpu *vcpu)
 		return KVML_RESUME;
 	}
 	/* Without interrupts in the kernel only user space knows when to go on. */
-	vcpu->run->exit_reason = KVM_EXIT_HLT;
-	return KVML_TO_USER;
+	return to_user(vcpu, KVM_EXIT_HLT);
 }
 
 static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
@@ -132,32 +157,25 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	u64 value;
 
 	if (kvml_cpl() != 0)
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	if (number == 4 || number == 5) {
-		if (kvml_cr4() & X86_CR4_DE) {
-			kvml_inject_exception(vcpu, X86_TRAP_UD);
-			return KVML_RESUME;
-		}
-		number += 2;
+		if (kvml_cr4() & X86_CR4_DE)
+			return fault(vcpu, X86_TRAP_UD);
+		number |= 2;
 	}
+	/* The exit comes before the fault of a debugger that guards the registers. */
+	if (vcpu->dr[7] & DR7_DETECT)
+		return debug_exception(vcpu, DR6_DETECT);
 	if (qualification & BIT(4)) {
-		value = number == 7 ? vcpu->dr7 : number == 6 ? vcpu->dr6 : vcpu->dr[number];
-		kvml_set_reg(vcpu, reg, value);
+		kvml_set_reg(vcpu, reg, vcpu->dr[number]);
 		return done(vcpu, 0);
 	}
 	value = kvml_reg(vcpu, reg);
 	if (!kvml_in_long_mode())
 		value = (u32)value;
 	if (number >= 6 && value >> 32)
-		return protection_fault(vcpu);
-	if (number == 7) {
-		vcpu->dr7 = (value & 0xffff2bff) | KVML_DR7_FIXED;
-		vmwrite(GUEST_DR7, vcpu->dr7);
-	} else if (number == 6) {
-		vcpu->dr6 = (value & 0xe00f) | 0xffff0ff0;
-	} else {
-		vcpu->dr[number] = value;
-	}
+		return fault(vcpu, X86_TRAP_GP);
+	kvml_set_dr(vcpu, number, value);
 	return done(vcpu, 0);
 }
 
@@ -166,7 +184,7 @@ static enum kvml_next handle_xsetbv(struct kvml_vcpu *vcpu)
 	const u64 value = (u32)vcpu->regs[0] | (u64)(u32)vcpu->regs[2] << 32;
 
 	if (kvml_cpl() != 0 || (u32)vcpu->regs[1])
-		return protection_fault(vcpu);
+		return fault(vcpu, X86_TRAP_GP);
 	return done(vcpu, kvml_set_xcr0(vcpu, value));
 }
 
@@ -175,50 +193,43 @@ static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 
-	vcpu->dr6 = (vcpu->dr6 & ~0xfULL) | (qualification & (0xf | DR_STEP | BIT(13)));
-	vcpu->dr7 &= ~BIT_ULL(13);
-	vmwrite(GUEST_DR7, vcpu->dr7);
-	/* INT1 traps behind itself. */
-	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION)
-		kvml_skip_instruction(vcpu);
-	kvml_inject_exception(vcpu, X86_TRAP_DB);
-	return KVML_RESUME;
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
+		/* INT1 traps behind itself. */
+		move_rip(vmread(VM_EXIT_INSTRUCTION_LEN));
+	} else if ((vmread(GUEST_RFLAGS) & X86_EFLAGS_TF) &&
+		   (vmread(GUEST_INTERRUPTIBILITY_INFO) & KVML_BLOCKING_STI_OR_SS)) {
+		/* A step over STI: the entry insists on a pending step where STI blocks still. */
+		vmwrite(GUEST_PENDING_DBG_EXCEPTIONS,
+			vmread(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
+	}
+	return debug_exception(vcpu, qualification & (DR_TRAP_BITS | DR6_DETECT | DR_STEP));
 }
 
 static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
 {
 	const u32 info = vmread(VM_EXIT_INTR_INFO);
+	const u32 vector = info & INTR_INFO_VECTOR_MASK;
 
 	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
-	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR ||
-	    (info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR || vector == X86_TRAP_MC)
 		return KVML_RESUME;
-	if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_DB)
+	if (vector == X86_TRAP_DB)
 		return handle_debug_exception(vcpu, info);
-	if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_AC) {
-		kvml_inject_exception_error(vcpu, X86_TRAP_AC, vmread(VM_EXIT_INTR_ERROR_CODE));
+	if (vector == X86_TRAP_AC) {
+		kvml_inject_exception(vcpu, X86_TRAP_AC, vmread(VM_EXIT_INTR_ERROR_CODE));
 		return KVML_RESUME;
 	}
-	vcpu->run->exit_reason = KVM_EXIT_EXCEPTION;
-	vcpu->run->ex.exception = info & INTR_INFO_VECTOR_MASK;
+	vcpu->run->ex.exception = vector;
 	vcpu->run->ex.error_code = 0;
-	return KVML_TO_USER;
+	return to_user(vcpu, KVM_EXIT_EXCEPTION);
 }
 
 static enum kvml_next handle_interrupt_window(struct kvml_vcpu *vcpu)
 {
 	vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_INTR_WINDOW_EXITING);
-	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt) {
-		vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
-		return KVML_TO_USER;
-	}
+	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
+		return to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 	return KVML_RESUME;
-}
-
-static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
-{
-	vcpu->run->exit_reason = reason;
-	return KVML_TO_USER;
 }
 
 static enum kvml_next handle_failed_entry(struct kvml_vcpu *vcpu, u32 reason)
@@ -238,60 +249,16 @@ static enum kvml_next handle_unknown(struct kvml_vcpu *vcpu, u32 reason)
 	return to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
 }
 
-static enum kvml_next handle_undefined(struct kvml_vcpu *vcpu)
+/* Apart from the others, which are found with fewer comparisons so. */
+static enum kvml_next handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 {
-	kvml_inject_exception(vcpu, X86_TRAP_UD);
-	return KVML_RESUME;
-}
-
-/* Instructions of a guest that is told of none of these features, and hypercalls. */
-static enum kvml_next handle_instruction(struct kvml_vcpu *vcpu, u32 reason)
-{
-	switch (reason) {
-	case EXIT_REASON_INVD:
-	case EXIT_REASON_WBINVD:
-		/* Memory is coherent: there is nothing to write back that matters to the guest. */
-		return done(vcpu, 0);
-	case EXIT_REASON_PAUSE_INSTRUCTION:
-		/* It spins for another vCPU; the way back asks whether somebody wants this CPU. */
-		return done(vcpu, 0);
-	case EXIT_REASON_RDPMC:
-		return protection_fault(vcpu);
-	case EXIT_REASON_VMCALL:
-		/* No hypercall is offered. */
-		vcpu->regs[0] = -KVM_ENOSYS;
-		return done(vcpu, 0);
-	default:
-		return handle_undefined(vcpu);
-	}
-}
-
-enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
-{
-	const u32 reason = vmread(VM_EXIT_REASON);
-
-	if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
-		return handle_failed_entry(vcpu, reason);
 	switch (reason & 0xffff) {
 	case EXIT_REASON_EXTERNAL_INTERRUPT:
+	case EXIT_REASON_PREEMPTION_TIMER:
 		return KVML_RESUME;
-	case EXIT_REASON_IO_INSTRUCTION:
-		return kvml_handle_port(vcpu);
-	case EXIT_REASON_EPT_VIOLATION:
-		return kvml_handle_ept_violation(vcpu);
-	case EXIT_REASON_MSR_WRITE:
-		return handle_wrmsr(vcpu);
-	case EXIT_REASON_MSR_READ:
-		return handle_rdmsr(vcpu);
-	case EXIT_REASON_HLT:
-		return handle_hlt(vcpu);
-	case EXIT_REASON_INTERRUPT_WINDOW:
-		return handle_interrupt_window(vcpu);
 	case EXIT_REASON_NMI_WINDOW:
 		vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_NMI_WINDOW_EXITING);
 		return KVML_RESUME;
-	case EXIT_REASON_CPUID:
-		return handle_cpuid(vcpu);
 	case EXIT_REASON_CR_ACCESS:
 		return handle_control_register(vcpu);
 	case EXIT_REASON_DR_ACCESS:
@@ -305,7 +272,46 @@ enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
 	case EXIT_REASON_TASK_SWITCH:
 	case EXIT_REASON_EPT_MISCONFIG:
 		return handle_unknown(vcpu, reason);
+	case EXIT_REASON_INVD:
+	case EXIT_REASON_WBINVD:
+		/* Memory is coherent: there is nothing to write back that matters to the guest. */
+	case EXIT_REASON_PAUSE_INSTRUCTION:
+		/* It spins for another vCPU; the way back asks whether somebody wants this CPU. */
+		return done(vcpu, 0);
+	case EXIT_REASON_RDPMC:
+		return fault(vcpu, X86_TRAP_GP);
+	case EXIT_REASON_VMCALL:
+		/* No hypercall is offered. */
+		vcpu->regs[0] = -KVM_ENOSYS;
+		return done(vcpu, 0);
 	default:
-		return handle_instruction(vcpu, reason & 0xffff);
+		/* Instructions of features that the guest is told it has not. */
+		return fault(vcpu, X86_TRAP_UD);
+	}
+}
+
+enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
+{
+	const u32 reason = vmread(VM_EXIT_REASON);
+
+	if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
+		return handle_failed_entry(vcpu, reason);
+	switch (reason & 0xffff) {
+	case EXIT_REASON_IO_INSTRUCTION:
+		return kvml_handle_port(vcpu);
+	case EXIT_REASON_EPT_VIOLATION:
+		return kvml_handle_ept_violation(vcpu);
+	case EXIT_REASON_MSR_WRITE:
+		return handle_wrmsr(vcpu);
+	case EXIT_REASON_MSR_READ:
+		return handle_rdmsr(vcpu);
+	case EXIT_REASON_HLT:
+		return handle_hlt(vcpu);
+	case EXIT_REASON_INTERRUPT_WINDOW:
+		return handle_interrupt_window(vcpu);
+	case EXIT_REASON_CPUID:
+		return handle_cpuid(vcpu);
+	default:
+		return handle_rare_exit(vcpu, reason);
 	}
 }

@@ -6,70 +6,52 @@
  */
 #include "internal.h"
 
-#define BLOCKING_STI_OR_SS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-#define DF_VECTOR	8
-#define TS_VECTOR	10
-#define GP_VECTOR	13
-#define PF_VECTOR	14
+#include <asm/trapnr.h>
 
-static bool is_contributory(u8 vector)
-{
-	return vector == 0 || (vector >= TS_VECTOR && vector <= GP_VECTOR);
-}
+/* #DF #TS #NP #SS #GP #PF #AC: they push an error code. */
+#define WITH_ERROR	(BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
+/* #DE #TS #NP #SS #GP */
+#define CONTRIBUTORY	(BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
 
 /* SDM volume 3, "Interrupt 8, Double Fault Exception": what a second exception becomes. */
-static void queue_exception(struct kvml_vcpu *vcpu, u8 vector, bool has_error, u32 error)
+void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 {
 	struct kvml_events *events = &vcpu->events;
+	const u32 first = events->exception_pending ? BIT(events->exception_vector) : 0;
 
-	if (events->exception_pending) {
-		const u8 first = events->exception_vector;
-
-		if (first == DF_VECTOR) {
-			events->exception_pending = false;
-			vcpu->shutdown = true;
-			return;
-		}
-		if ((is_contributory(first) && is_contributory(vector)) ||
-		    (first == PF_VECTOR && (vector == PF_VECTOR || is_contributory(vector)))) {
-			vector = DF_VECTOR;
-			has_error = true;
-			error = 0;
-		}
+	if (first & BIT(X86_TRAP_DF)) {
+		events->exception_pending = false;
+		vcpu->shutdown = true;
+		return;
+	}
+	if (((first & (CONTRIBUTORY | BIT(X86_TRAP_PF))) && (BIT(vector) & CONTRIBUTORY)) ||
+	    ((first & BIT(X86_TRAP_PF)) && vector == X86_TRAP_PF)) {
+		vector = X86_TRAP_DF;
+		error = 0;
 	}
 	events->exception_pending = true;
 	events->exception_vector = vector;
-	events->exception_has_error = has_error;
+	events->exception_has_error = BIT(vector) & WITH_ERROR;
 	events->exception_error = error;
 	events->instruction_length = 0;
-}
-
-void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector)
-{
-	queue_exception(vcpu, vector, false, 0);
-}
-
-void kvml_inject_exception_error(struct kvml_vcpu *vcpu, u8 vector, u32 error)
-{
-	queue_exception(vcpu, vector, true, error);
 }
 
 void kvml_inject_page_fault(struct kvml_vcpu *vcpu, u64 linear, u32 error)
 {
 	vcpu->cr2 = linear;
-	queue_exception(vcpu, PF_VECTOR, true, error);
+	kvml_inject_exception(vcpu, X86_TRAP_PF, error);
 }
 
 bool kvml_interrupt_allowed(void)
 {
 	return (vmread(GUEST_RFLAGS) & X86_EFLAGS_IF) &&
-		!(vmread(GUEST_INTERRUPTIBILITY_INFO) & BLOCKING_STI_OR_SS);
+		!(vmread(GUEST_INTERRUPTIBILITY_INFO) & KVML_BLOCKING_STI_OR_SS);
 }
 
 static bool nmi_allowed(void)
 {
 	return !(vmread(GUEST_INTERRUPTIBILITY_INFO) &
-		 (BLOCKING_STI_OR_SS | GUEST_INTR_STATE_NMI));
+		 (KVML_BLOCKING_STI_OR_SS | GUEST_INTR_STATE_NMI));
 }
 
 bool kvml_has_wakeup(struct kvml_vcpu *vcpu)
@@ -113,31 +95,31 @@ static void write_exception(struct kvml_vcpu *vcpu)
 static void write_interrupt(struct kvml_vcpu *vcpu)
 {
 	struct kvml_events *events = &vcpu->events;
+	u32 type = INTR_TYPE_EXT_INTR;
 
 	if (events->interrupt_soft) {
 		vmwrite(VM_ENTRY_INSTRUCTION_LEN, events->instruction_length);
-		write_event(events->interrupt_vector | INTR_TYPE_SOFT_INTR);
-	} else {
-		write_event(events->interrupt_vector | INTR_TYPE_EXT_INTR);
+		type = INTR_TYPE_SOFT_INTR;
 	}
+	write_event(events->interrupt_vector | type);
 	events->interrupt_injected = false;
 	events->interrupt_soft = false;
 }
 
-/* A vector from the PIC in user space or from the LAPIC, if one waits. */
+/* Is there one under way, or else one that the PIC in user space or the LAPIC has? */
 static bool take_interrupt(struct kvml_vcpu *vcpu)
 {
 	struct kvml_events *events = &vcpu->events;
 	int vector;
 
-	if (events->user_interrupt) {
-		events->user_interrupt = false;
-		events->interrupt_vector = events->user_vector;
+	if (events->interrupt_injected)
 		return true;
-	}
-	vector = kvml_lapic_take_vector(vcpu);
+	if (!kvml_interrupt_allowed())
+		return false;
+	vector = events->user_interrupt ? events->user_vector : kvml_lapic_take_vector(vcpu);
 	if (vector < 0)
 		return false;
+	events->user_interrupt = false;
 	events->interrupt_vector = vector;
 	return true;
 }
@@ -172,9 +154,7 @@ void kvml_inject_pending(struct kvml_vcpu *vcpu)
 			events->nmi_pending--;
 		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
 		write_event(2 | INTR_TYPE_NMI_INTR);
-	} else if (events->interrupt_injected) {
-		write_interrupt(vcpu);
-	} else if (kvml_interrupt_allowed() && take_interrupt(vcpu)) {
+	} else if (take_interrupt(vcpu)) {
 		write_interrupt(vcpu);
 	} else {
 		busy = false;
@@ -212,8 +192,6 @@ void kvml_recover_events(struct kvml_vcpu *vcpu)
 		events->interrupt_injected = true;
 		events->interrupt_soft = (info & VECTORING_INFO_TYPE_MASK) == INTR_TYPE_SOFT_INTR;
 		events->interrupt_vector = info & VECTORING_INFO_VECTOR_MASK;
-		break;
-	default:
 		break;
 	}
 }

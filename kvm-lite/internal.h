@@ -49,6 +49,7 @@
 #define KVML_PIO_OFFSET		PAGE_SIZE
 /* kvm_run.immediate_exit, behind request_interrupt_window. */
 #define KVML_IMMEDIATE_EXIT_OFFSET	1
+#define KVML_BLOCKING_STI_OR_SS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 /* Bit 10 of DR7 is 1 always. */
 #define KVML_DR7_FIXED		0x400u
 
@@ -127,7 +128,7 @@ struct kvml_io {
 struct kvml_msrs {
 	u64 star, lstar, cstar, fmask, tsc_aux;
 	u64 kernel_gs_base;	/* while not loaded */
-	u64 misc_enable, tsc_adjust, mcg_status, microcode;
+	u64 tsc_adjust, mcg_status, microcode;
 	u64 mtrr_default;
 	u64 mtrr_fixed[11];
 	u64 mtrr_variable[16];
@@ -171,6 +172,7 @@ struct kvml_vcpu {
 	u16 vpid;
 	int last_cpu;		/* whose TLB may hold entries of this vCPU */
 	u64 ept_generation;	/* of the last INVEPT on last_cpu */
+	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
 	bool flush_vpid;
 	struct kvml_host_state host;
@@ -190,7 +192,7 @@ struct kvml_vcpu {
 	int error;		/* what KVM_RUN fails with, if KVML_TO_USER is an error */
 	u64 cr2;		/* the guest's, while it does not run */
 	u64 xcr0;
-	u64 dr[4], dr6, dr7;
+	u64 dr[8];		/* 4 and 5 are other names of 6 and 7 */
 	u64 tsc_offset;		/* any thread reads */
 	struct kvml_msrs msr;
 	struct fpu_guest fpu;
@@ -288,6 +290,8 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *events);
 int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *events);
 void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs);
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs);
+/* Reserved bits become what they are always. */
+void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value);
 u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index);
 void kvml_set_reg(struct kvml_vcpu *vcpu, u32 index, u64 value);
 u64 kvml_cr0(void);
@@ -298,6 +302,7 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
 bool kvml_in_long_mode(void);
+bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
 
 /* ----- msr.c; loaded ----- */
@@ -313,7 +318,6 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 /* All zero if there is no such leaf. */
 void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4]);
-bool kvml_cpuid_has(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 reg, u32 bit);
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
 u64 kvml_supported_xcr0(void);
 
@@ -323,11 +327,18 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu);
 enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu);
 /* Finishes what the last exit to user space began. 0 or -EFAULT. */
 int kvml_complete_io(struct kvml_vcpu *vcpu);
-void kvml_skip_instruction(struct kvml_vcpu *vcpu);
+/* Goes on behind an instruction of that length, and ends what STI and MOV SS before it blocked. */
+void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length);
+
+/* Not after EPT violations, which report no length. */
+static inline void kvml_skip_instruction(struct kvml_vcpu *vcpu)
+{
+	kvml_advance_rip(vcpu, vmread(VM_EXIT_INSTRUCTION_LEN));
+}
 
 /* ----- inject.c ----- */
-void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector);
-void kvml_inject_exception_error(struct kvml_vcpu *vcpu, u8 vector, u32 error);
+/* @error: 0 for exceptions that have none. */
+void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error);
 void kvml_inject_page_fault(struct kvml_vcpu *vcpu, u64 linear, u32 error);
 /* Before entry, interrupts off: hands the next event to the processor, opens windows. */
 void kvml_inject_pending(struct kvml_vcpu *vcpu);

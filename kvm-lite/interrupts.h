@@ -35,6 +35,7 @@ struct kvml_lapic {
 	spinlock_t lock;		/* guards apic; see "Locks" above */
 	struct kvml_apic apic;
 	struct hrtimer timer;
+	bool asleep;			/* the vCPU's thread waits for work */
 	unsigned long events;		/* atomic bits */
 	u8 startup_vector;		/* valid with KVML_EVENT_STARTUP */
 	int eoi_vector;			/* for user space's IOAPIC, or -1; the vCPU's thread only */
@@ -100,6 +101,14 @@ u64 kvml_lapic_base(struct kvml_vcpu *vcpu);
 /* @host: user space sets it, and may set any mode. 0 or -EINVAL. */
 int kvml_lapic_set_base(struct kvml_vcpu *vcpu, u64 value, bool host);
 u64 kvml_lapic_tsc_deadline(struct kvml_vcpu *vcpu);
+/*
+ * Before an entry, interrupts off: fires a deadline that has passed. Ticks of the preemption timer
+ * until the next one, KVML_TIMER_IDLE if there is none.
+ */
+u32 kvml_lapic_timer_ticks(struct kvml_vcpu *vcpu);
+#define KVML_TIMER_IDLE		(~0u)
+/* The vCPU's thread is about to wait, or done: meanwhile the host's timer minds a TSC deadline. */
+void kvml_lapic_set_asleep(struct kvml_vcpu *vcpu, bool asleep);
 void kvml_lapic_set_tsc_deadline(struct kvml_vcpu *vcpu, u64 deadline);
 u64 kvml_lapic_cr8(struct kvml_vcpu *vcpu);
 void kvml_lapic_set_cr8(struct kvml_vcpu *vcpu, u64 cr8);
@@ -147,8 +156,7 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u3
 /* ----- pvclock.c ----- */
 
 void kvml_clock_create(struct kvml_vm *vm);
-/* True if @msr is one of kvmclock's, old or new; only these may be read and written so. */
-bool kvml_clock_owns_msr(u32 msr);
+/* kvmclock's MSRs, old and new. 0, or -EINVAL: @msr is none of them. */
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
 /* Before each entry, where the thread may sleep: brings the guest's page up to date. */

@@ -29,15 +29,6 @@ static int read_entry(void *context, u64 gpa, void *data, u32 size)
 	return kvml_read_guest(context, gpa, data, size);
 }
 
-static enum kvml_code_size code_size(void)
-{
-	const u32 access = vmread(GUEST_CS_AR_BYTES);
-
-	if (kvml_in_long_mode() && (access & BIT(13)))
-		return KVML_CODE_64;
-	return access & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
-}
-
 /*
  * Copies through the guest's page tables, as the guest itself would at its privilege level; without
  * @data it only looks whether it could. -EFAULT: it may not, and #PF or #GP is injected; -ENXIO:
@@ -51,11 +42,12 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		.cr4 = kvml_cr4(),
 		.efer = vmread(GUEST_IA32_EFER),
 		.rflags = vmread(GUEST_RFLAGS),
+		/* As the processor walks, whatever the guest is told. */
 		.physical_bits = boot_cpu_data.x86_phys_bits,
 		.read = read_entry,
 		.context = vcpu->vm,
 	};
-	const u64 reach = code_size() == KVML_CODE_64 ? U64_MAX : U32_MAX;
+	const u64 reach = kvml_in_64bit_code() ? U64_MAX : U32_MAX;
 	u32 part;
 
 	access |= kvml_cpl() == 3 ? KVML_ACCESS_USER : 0;
@@ -70,7 +62,7 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		if (outcome == -EFAULT)
 			kvml_inject_page_fault(vcpu, linear, error);
 		else if (outcome)
-			kvml_inject_exception_error(vcpu, X86_TRAP_GP, 0);
+			kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
 		if (outcome)
 			return -EFAULT;
 		if (!data)
@@ -189,6 +181,13 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 
 /* ----- MMIO ----- */
 
+static enum kvml_code_size code_size(void)
+{
+	if (kvml_in_64bit_code())
+		return KVML_CODE_64;
+	return vmread(GUEST_CS_AR_BYTES) & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
+}
+
 /* 0; -EFAULT: a fault is on its way to the guest; else not an instruction we know. */
 static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 {
@@ -213,27 +212,13 @@ static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 	return outcome;
 }
 
-static void skip_decoded(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
-{
-	/* EPT violations report no instruction length. */
-	u64 rip = vmread(GUEST_RIP) + mmio->length;
-	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
-
-	if (code_size() != KVML_CODE_64)
-		rip = (u32)rip;
-	vmwrite(GUEST_RIP, rip);
-	if (blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
-		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
-			blocked & ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
-}
-
 /* @data: what a read brought. */
 static void finish_mmio(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
 {
 	if (!mmio->write)
 		kvml_set_reg(vcpu, mmio->reg,
 			     kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
-	skip_decoded(vcpu, mmio);
+	kvml_advance_rip(vcpu, mmio->length);
 }
 
 static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)

@@ -25,7 +25,9 @@ static void program_timer(struct kvml_vcpu *vcpu)
 	u64 expires;
 
 	lockdep_assert_held(&lapic->lock);
-	if (apic->tsc_deadline)
+	if (apic->tsc_deadline && kvml_has_preemption_timer() && !lapic->asleep)
+		expires = 0;
+	else if (apic->tsc_deadline)
 		expires = ktime_get_ns() + kvml_clock_ns_until(tsc_khz, guest_tsc(vcpu),
 							       apic->tsc_deadline);
 	else
@@ -35,6 +37,35 @@ static void program_timer(struct kvml_vcpu *vcpu)
 			      HRTIMER_MODE_ABS_HARD);
 	else
 		hrtimer_try_to_cancel(&lapic->timer);
+}
+
+u32 kvml_lapic_timer_ticks(struct kvml_vcpu *vcpu)
+{
+	struct kvml_apic *apic = &vcpu->lapic.apic;
+	struct kvml_apic_effects effects = {};
+	/* The vCPU's own thread sets it; the host's timer, which clears it, is off. */
+	const u64 deadline = READ_ONCE(apic->tsc_deadline);
+	const u64 now = guest_tsc(vcpu);
+
+	if (likely(!deadline))
+		return KVML_TIMER_IDLE;
+	if (deadline > now)
+		return min_t(u64, ((deadline - now) >> kvml_vmx.timer_shift) + 1, KVML_TIMER_IDLE);
+	spin_lock(&vcpu->lapic.lock);
+	kvml_apic_timer_expired(apic, 0, now, &effects);
+	spin_unlock(&vcpu->lapic.lock);
+	return KVML_TIMER_IDLE;
+}
+
+void kvml_lapic_set_asleep(struct kvml_vcpu *vcpu, bool asleep)
+{
+	struct kvml_lapic *lapic = &vcpu->lapic;
+
+	spin_lock_irq(&lapic->lock);
+	lapic->asleep = asleep;
+	if (lapic->apic.tsc_deadline)
+		program_timer(vcpu);
+	spin_unlock_irq(&lapic->lock);
 }
 
 static enum hrtimer_restart timer_fired(struct hrtimer *timer)

@@ -2,53 +2,97 @@
 /* MSRs that the guest may read and write, and those user space saves; needs the vCPU loaded. */
 #include "internal.h"
 
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <uapi/asm/kvm_para.h>
 
-/* What a snapshot has to keep beyond registers and LAPIC. */
-static const u32 saved[] = {
-	MSR_IA32_TSC, MSR_IA32_APICBASE, MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP,
-	MSR_IA32_SYSENTER_EIP, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
-	MSR_KERNEL_GS_BASE, MSR_IA32_CR_PAT, MSR_TSC_AUX, MSR_IA32_TSC_ADJUST,
-	MSR_IA32_TSC_DEADLINE, MSR_IA32_MISC_ENABLE, MSR_IA32_MCG_STATUS,
-	MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW,
-	MSR_MTRRdefType,
+/* Where an MSR lives. */
+enum home {
+	ELSEWHERE,	/* code of its own */
+	CONSTANT,	/* nowhere: reads give .place */
+	IGNORING,	/* likewise, and writes have no effect */
+	IN_PROCESSOR,	/* while the vCPU is loaded */
+	IN_VMCS,	/* .place is the field */
+	KEPT,		/* .place is the offset in struct kvml_msrs */
+	LOADED,		/* likewise, and in the processor while the vCPU is loaded */
 };
 
-/* Bits of IA32_MISC_ENABLE: fast strings; branch trace and PEBS unavailable. */
-#define MISC_ENABLE_RESET	(BIT_ULL(0) | BIT_ULL(11) | BIT_ULL(12))
+/* What may be written. */
+enum check { ANYTHING, CANONICAL, MEMORY_TYPES, NO_UPPER_HALF, UPPER_HALF_LOST };
 
-/*
- * Where an MSR is kept that is remembered and otherwise without effect, or null: MTRRs, and the
- * machine-check banks of a monitor that sets them unasked. The guest is told that it has none.
- */
-static u64 *remembered(struct kvml_vcpu *vcpu, u32 index, bool host)
+/* What a snapshot has to keep beyond registers and LAPIC. */
+#define SAVED		.saved = true
+#define AT(field)	offsetof(struct kvml_msrs, field)
+
+static const struct known_msr {
+	u32 index;
+	u8 home;
+	u8 check;
+	u8 more;	/* how many of the kind follow it */
+	bool saved;
+	bool hidden;	/* from the guest, which is told that it has no machine-check banks */
+	u32 place;
+} known[] = {
+	{ MSR_IA32_TSC, ELSEWHERE, SAVED },
+	{ MSR_IA32_APICBASE, ELSEWHERE, SAVED },
+	{ MSR_IA32_TSC_DEADLINE, ELSEWHERE, SAVED },
+	{ MSR_KVM_WALL_CLOCK_NEW, ELSEWHERE, SAVED },
+	{ MSR_KVM_SYSTEM_TIME_NEW, ELSEWHERE, SAVED },
+	{ MSR_KERNEL_GS_BASE, IN_PROCESSOR, CANONICAL, SAVED },
+	{ MSR_FS_BASE, IN_VMCS, CANONICAL, .place = GUEST_FS_BASE },
+	{ MSR_GS_BASE, IN_VMCS, CANONICAL, .place = GUEST_GS_BASE },
+	{ MSR_EFER, IN_VMCS, .place = GUEST_IA32_EFER },
+	{ MSR_IA32_CR_PAT, IN_VMCS, MEMORY_TYPES, SAVED, .place = GUEST_IA32_PAT },
+	{ MSR_IA32_SYSENTER_CS, IN_VMCS, UPPER_HALF_LOST, SAVED, .place = GUEST_SYSENTER_CS },
+	{ MSR_IA32_SYSENTER_ESP, IN_VMCS, CANONICAL, SAVED, .place = GUEST_SYSENTER_ESP },
+	{ MSR_IA32_SYSENTER_EIP, IN_VMCS, CANONICAL, SAVED, .place = GUEST_SYSENTER_EIP },
+	{ MSR_STAR, LOADED, SAVED, .place = AT(star) },
+	{ MSR_LSTAR, LOADED, CANONICAL, SAVED, .place = AT(lstar) },
+	{ MSR_SYSCALL_MASK, LOADED, UPPER_HALF_LOST, SAVED, .place = AT(fmask) },
+	{ MSR_TSC_AUX, LOADED, NO_UPPER_HALF, SAVED, .place = AT(tsc_aux) },
+	/* Intel processors take no SYSCALL from compatibility mode: it is only kept. */
+	{ MSR_CSTAR, KEPT, CANONICAL, SAVED, .place = AT(cstar) },
+	{ MSR_IA32_TSC_ADJUST, KEPT, SAVED, .place = AT(tsc_adjust) },
+	{ MSR_IA32_UCODE_REV, KEPT, .place = AT(microcode) },
+	{ MSR_IA32_MCG_STATUS, KEPT, SAVED, .place = AT(mcg_status) },
+	/* Some monitors set these unasked. */
+	{ MSR_IA32_MCG_CTL, KEPT, .hidden = true, .place = AT(mcg_control) },
+	{ MSR_IA32_MC0_CTL, KEPT, .more = KVML_MC_REGISTERS - 1, .hidden = true, .place = AT(mc) },
+	{ MSR_MTRRdefType, KEPT, SAVED, .place = AT(mtrr_default) },
+	{ MSR_MTRRfix64K_00000, KEPT, .place = AT(mtrr_fixed[0]) },
+	{ MSR_MTRRfix16K_80000, KEPT, .more = 1, .place = AT(mtrr_fixed[1]) },
+	{ MSR_MTRRfix4K_C0000, KEPT, .more = 7, .place = AT(mtrr_fixed[3]) },
+	{ 0x200, KEPT, .more = 15, .place = AT(mtrr_variable) },
+	/* Eight variable ranges, fixed ranges, write combining. */
+	{ MSR_MTRRcap, CONSTANT, .place = 8 | BIT(8) | BIT(10) },
+	/* Locked by the firmware, nothing enabled. */
+	{ MSR_IA32_FEAT_CTL, CONSTANT, .place = FEAT_CTL_LOCKED },
+	{ MSR_IA32_MCG_CAP, CONSTANT },
+	{ MSR_IA32_PLATFORM_ID, CONSTANT },
+	{ MSR_SMI_COUNT, CONSTANT },
+	/* Fast strings; branch trace and PEBS unavailable. */
+	{ MSR_IA32_MISC_ENABLE, IGNORING, SAVED, .place = BIT(0) | BIT(11) | BIT(12) },
+};
+
+/* Null: it has code of its own, or is unknown. */
+static const struct known_msr *find(u32 index, bool host)
 {
-	switch (index) {
-	case MSR_IA32_MCG_CTL:
-		return host ? &vcpu->msr.mcg_control : NULL;
-	case MSR_IA32_MC0_CTL ... MSR_IA32_MC0_CTL + KVML_MC_REGISTERS - 1:
-		return host ? &vcpu->msr.mc[index - MSR_IA32_MC0_CTL] : NULL;
-	case MSR_MTRRdefType:
-		return &vcpu->msr.mtrr_default;
-	case MSR_MTRRfix64K_00000:
-		return &vcpu->msr.mtrr_fixed[0];
-	case MSR_MTRRfix16K_80000:
-	case MSR_MTRRfix16K_A0000:
-		return &vcpu->msr.mtrr_fixed[1 + index - MSR_MTRRfix16K_80000];
-	case MSR_MTRRfix4K_C0000 ... MSR_MTRRfix4K_F8000:
-		return &vcpu->msr.mtrr_fixed[3 + index - MSR_MTRRfix4K_C0000];
-	case 0x200 ... 0x20f:
-		return &vcpu->msr.mtrr_variable[index - 0x200];
-	default:
-		return NULL;
+	const struct known_msr *msr;
+
+	for (msr = known; msr < known + ARRAY_SIZE(known); msr++) {
+		if (index - msr->index <= msr->more && msr->home != ELSEWHERE)
+			return msr->hidden && !host ? NULL : msr;
 	}
+	return NULL;
 }
 
-static u64 guest_tsc(struct kvml_vcpu *vcpu)
+/* Where a KEPT or LOADED one is. The guest chose the index: it is bounded for speculation, too. */
+static u64 *place_of(struct kvml_vcpu *vcpu, const struct known_msr *msr, u32 index)
 {
-	return rdtsc() + vcpu->tsc_offset;
+	u64 *first = (void *)&vcpu->msr + msr->place;
+
+	return first + array_index_nospec(index - msr->index, msr->more + 1u);
 }
 
 static void set_tsc_offset(struct kvml_vcpu *vcpu, u64 offset)
@@ -74,155 +118,94 @@ void kvml_set_tsc(struct kvml_vcpu *vcpu, u64 value)
 		set_tsc_offset(vcpu, vcpu->vm->tsc_offset = offset);
 }
 
+/* Each byte is a memory type: 0, 1 or 4 to 7, so bit 1 comes only with bit 2. */
 static bool pat_is_valid(u64 value)
 {
-	u32 i;
-
-	for (i = 0; i < 64; i += 8) {
-		const u8 type = value >> i;
-
-		if (type > 7 || type == 2 || type == 3)
-			return false;
-	}
-	return true;
-}
-
-static int get_vmcs_msr(u32 index, u64 *value)
-{
-	switch (index) {
-	case MSR_IA32_SYSENTER_CS:
-		*value = vmread(GUEST_SYSENTER_CS);
-		return 0;
-	case MSR_IA32_SYSENTER_ESP:
-		*value = vmread(GUEST_SYSENTER_ESP);
-		return 0;
-	case MSR_IA32_SYSENTER_EIP:
-		*value = vmread(GUEST_SYSENTER_EIP);
-		return 0;
-	case MSR_FS_BASE:
-		*value = vmread(GUEST_FS_BASE);
-		return 0;
-	case MSR_GS_BASE:
-		*value = vmread(GUEST_GS_BASE);
-		return 0;
-	case MSR_IA32_CR_PAT:
-		*value = vmread(GUEST_IA32_PAT);
-		return 0;
-	case MSR_EFER:
-		*value = vmread(GUEST_IA32_EFER);
-		return 0;
-	default:
-		return -ENOENT;
-	}
+	return !(value & 0xf8f8f8f8f8f8f8f8) && !(value & ~(value >> 1) & 0x0202020202020202);
 }
 
 int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host)
 {
-	struct kvml_msrs *msr = &vcpu->msr;
-	u64 *place = remembered(vcpu, index, host);
+	const struct known_msr *msr;
 
-	if (place) {
-		*value = *place;
-		return 0;
-	}
 	if (index >= KVML_X2APIC_MSR_FIRST && index <= KVML_X2APIC_MSR_LAST)
 		return kvml_lapic_read_msr(vcpu, index, value);
-	if (kvml_clock_owns_msr(index))
-		return kvml_clock_read_msr(vcpu, index, value);
 	switch (index) {
+	case MSR_IA32_TSC_DEADLINE:
+		*value = kvml_lapic_tsc_deadline(vcpu);
+		return 0;
 	case MSR_IA32_TSC:
-		*value = guest_tsc(vcpu);
+		*value = rdtsc() + vcpu->tsc_offset;
 		return 0;
 	case MSR_IA32_APICBASE:
 		*value = kvml_lapic_base(vcpu);
 		return 0;
-	case MSR_IA32_TSC_DEADLINE:
-		*value = kvml_lapic_tsc_deadline(vcpu);
+	}
+	msr = find(index, host);
+	if (!msr)
+		return kvml_clock_read_msr(vcpu, index, value);
+	switch (msr->home) {
+	case IN_PROCESSOR:
+		rdmsrl(index, *value);
 		return 0;
-	case MSR_STAR:
-		*value = msr->star;
+	case IN_VMCS:
+		*value = vmread(msr->place);
 		return 0;
-	case MSR_LSTAR:
-		*value = msr->lstar;
-		return 0;
-	case MSR_CSTAR:
-		*value = msr->cstar;
-		return 0;
-	case MSR_SYSCALL_MASK:
-		*value = msr->fmask;
-		return 0;
-	case MSR_KERNEL_GS_BASE:
-		rdmsrl(MSR_KERNEL_GS_BASE, *value);
-		return 0;
-	case MSR_TSC_AUX:
-		*value = msr->tsc_aux;
-		return 0;
-	case MSR_IA32_TSC_ADJUST:
-		*value = msr->tsc_adjust;
-		return 0;
-	case MSR_IA32_MISC_ENABLE:
-		*value = msr->misc_enable | MISC_ENABLE_RESET;
-		return 0;
-	case MSR_IA32_MCG_STATUS:
-		*value = msr->mcg_status;
-		return 0;
-	case MSR_IA32_UCODE_REV:
-		*value = msr->microcode;
-		return 0;
-	case MSR_MTRRcap:
-		/* Eight variable ranges, fixed ranges, write combining. */
-		*value = 8 | BIT(8) | BIT(10);
-		return 0;
-	case MSR_IA32_FEAT_CTL:
-		/* Locked by the firmware, nothing enabled. */
-		*value = FEAT_CTL_LOCKED;
-		return 0;
-	case MSR_IA32_MCG_CAP:
-	case MSR_IA32_PLATFORM_ID:
-	case MSR_SMI_COUNT:
-		*value = 0;
+	case KEPT:
+	case LOADED:
+		*value = *place_of(vcpu, msr, index);
 		return 0;
 	default:
-		return get_vmcs_msr(index, value) ? -EINVAL : 0;
+		*value = msr->place;
+		return 0;
 	}
 }
 
-/* A SYSCALL register: the processor holds the guest's while the vCPU is loaded. */
-static void set_syscall_msr(u64 *place, u32 index, u64 value)
+static bool is_acceptable(enum check check, u64 value)
 {
+	switch (check) {
+	case CANONICAL:
+		return __is_canonical_address(value, 48);
+	case MEMORY_TYPES:
+		return pat_is_valid(value);
+	case NO_UPPER_HALF:
+		return !(value >> 32);
+	default:
+		return true;
+	}
+}
+
+static void set_loaded_msr(u64 *place, u32 index, u64 value)
+{
+	/* Preempted in between, the host would be given back its own only if the two differ. */
+	preempt_disable();
 	*place = value;
-	wrmsrl(index, value);
+	if (index != MSR_TSC_AUX || (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP))
+		wrmsrl(index, value);
+	preempt_enable();
 }
 
-static int set_address(u32 field, u64 value)
+static int set_known_msr(struct kvml_vcpu *vcpu, const struct known_msr *msr, u32 index, u64 value)
 {
-	if (!__is_canonical_address(value, 48))
+	if (!is_acceptable(msr->check, value))
 		return -EINVAL;
-	vmwrite(field, value);
-	return 0;
-}
-
-static int set_vmcs_msr(struct kvml_vcpu *vcpu, u32 index, u64 value)
-{
-	switch (index) {
-	case MSR_IA32_SYSENTER_CS:
-		vmwrite(GUEST_SYSENTER_CS, (u32)value);
+	if (msr->check == UPPER_HALF_LOST)
+		value = (u32)value;
+	switch (msr->home) {
+	case IGNORING:
 		return 0;
-	case MSR_IA32_SYSENTER_ESP:
-		return set_address(GUEST_SYSENTER_ESP, value);
-	case MSR_IA32_SYSENTER_EIP:
-		return set_address(GUEST_SYSENTER_EIP, value);
-	case MSR_FS_BASE:
-		return set_address(GUEST_FS_BASE, value);
-	case MSR_GS_BASE:
-		return set_address(GUEST_GS_BASE, value);
-	case MSR_IA32_CR_PAT:
-		if (!pat_is_valid(value))
-			return -EINVAL;
-		vmwrite(GUEST_IA32_PAT, value);
+	case IN_PROCESSOR:
+		wrmsrl(index, value);
 		return 0;
-	case MSR_EFER:
-		return kvml_set_efer(vcpu, value);
+	case IN_VMCS:
+		vmwrite(msr->place, value);
+		return 0;
+	case KEPT:
+		*place_of(vcpu, msr, index) = value;
+		return 0;
+	case LOADED:
+		set_loaded_msr(place_of(vcpu, msr, index), index, value);
+		return 0;
 	default:
 		return -EINVAL;
 	}
@@ -250,86 +233,51 @@ static void write_guest_tsc(struct kvml_vcpu *vcpu, u64 value, bool host)
 
 int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 {
-	struct kvml_msrs *msr = &vcpu->msr;
-	u64 *place = remembered(vcpu, index, host);
+	const struct known_msr *msr;
 
-	if (place) {
-		*place = value;
-		return 0;
-	}
 	if (index >= KVML_X2APIC_MSR_FIRST && index <= KVML_X2APIC_MSR_LAST)
 		return kvml_lapic_write_msr(vcpu, index, value);
-	if (kvml_clock_owns_msr(index))
-		return kvml_clock_write_msr(vcpu, index, value);
 	switch (index) {
-	case MSR_IA32_TSC:
-		write_guest_tsc(vcpu, value, host);
-		return 0;
-	case MSR_IA32_APICBASE:
-		return kvml_lapic_set_base(vcpu, value, host);
 	case MSR_IA32_TSC_DEADLINE:
 		kvml_lapic_set_tsc_deadline(vcpu, value);
 		return 0;
-	case MSR_STAR:
-		set_syscall_msr(&msr->star, index, value);
-		return 0;
-	case MSR_LSTAR:
-		if (!__is_canonical_address(value, 48))
-			return -EINVAL;
-		set_syscall_msr(&msr->lstar, index, value);
-		return 0;
-	case MSR_CSTAR:
-		/* Intel processors take no SYSCALL from compatibility mode: it is only kept. */
-		if (!__is_canonical_address(value, 48))
-			return -EINVAL;
-		msr->cstar = value;
-		return 0;
-	case MSR_SYSCALL_MASK:
-		set_syscall_msr(&msr->fmask, index, (u32)value);
-		return 0;
-	case MSR_KERNEL_GS_BASE:
-		if (!__is_canonical_address(value, 48))
-			return -EINVAL;
-		wrmsrl(MSR_KERNEL_GS_BASE, value);
-		return 0;
-	case MSR_TSC_AUX:
-		if (value >> 32)
-			return -EINVAL;
-		msr->tsc_aux = value;
-		if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
-			wrmsrl(MSR_TSC_AUX, value);
+	case MSR_IA32_TSC:
+		write_guest_tsc(vcpu, value, host);
 		return 0;
 	case MSR_IA32_TSC_ADJUST:
 		adjust_tsc(vcpu, value, host);
 		return 0;
-	case MSR_IA32_MISC_ENABLE:
-		msr->misc_enable = value & MSR_IA32_MISC_ENABLE_FAST_STRING;
-		return 0;
-	case MSR_IA32_MCG_STATUS:
-		msr->mcg_status = value;
+	case MSR_IA32_APICBASE:
+		return kvml_lapic_set_base(vcpu, value, host);
+	case MSR_EFER:
+		return kvml_set_efer(vcpu, value);
+	case MSR_IA32_UCODE_WRITE:
 		return 0;
 	case MSR_IA32_UCODE_REV:
 		/* A guest writes 0 to read the revision; loading microcode has no effect. */
-		if (host)
-			msr->microcode = value;
-		return 0;
-	case MSR_IA32_UCODE_WRITE:
-		return 0;
-	default:
-		return set_vmcs_msr(vcpu, index, value);
+		if (!host)
+			return 0;
+		break;
 	}
+	msr = find(index, host);
+	return msr ? set_known_msr(vcpu, msr, index, value) : kvml_clock_write_msr(vcpu, index, value);
 }
 
 int kvml_msr_list(struct kvm_msr_list __user *user)
 {
-	const u32 count = ARRAY_SIZE(saved);
-	u32 room;
+	u32 indices[ARRAY_SIZE(known)];
+	u32 count = 0;
+	u32 room, i;
 
+	for (i = 0; i < ARRAY_SIZE(known); i++) {
+		if (known[i].saved)
+			indices[count++] = known[i].index;
+	}
 	if (get_user(room, &user->nmsrs) || put_user(count, &user->nmsrs))
 		return -EFAULT;
 	if (room < count)
 		return -E2BIG;
-	return copy_to_user(user->indices, saved, sizeof(saved)) ? -EFAULT : 0;
+	return copy_to_user(user->indices, indices, count * sizeof(*indices)) ? -EFAULT : 0;
 }
 
 /* KVM_GET_MSRS and KVM_SET_MSRS: how many were done before the first that could not be. */

@@ -41,14 +41,19 @@ static bool is_system_time(u32 msr)
 	return msr == MSR_KVM_SYSTEM_TIME || msr == MSR_KVM_SYSTEM_TIME_NEW;
 }
 
-bool kvml_clock_owns_msr(u32 msr)
+static bool is_wall_clock(u32 msr)
 {
-	return is_system_time(msr) || msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
+	return msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
 }
 
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
 {
-	*value = is_system_time(msr) ? vcpu->clock.system_time_msr : vcpu->vm->wall_clock_msr;
+	if (is_system_time(msr))
+		*value = vcpu->clock.system_time_msr;
+	else if (is_wall_clock(msr))
+		*value = vcpu->vm->wall_clock_msr;
+	else
+		return -EINVAL;
 	return 0;
 }
 
@@ -100,6 +105,8 @@ int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
 		kvml_clock_tsc_changed(vcpu);
 		return 0;
 	}
+	if (!is_wall_clock(msr))
+		return -EINVAL;
 	WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
 	if (value)
 		write_wall_clock(vcpu->vm, value);

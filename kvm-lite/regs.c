@@ -2,6 +2,7 @@
 /* A vCPU's registers as user space and the guest set them; all functions need it loaded. */
 #include "internal.h"
 
+#include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/processor-flags.h>
 
@@ -53,6 +54,11 @@ bool kvml_in_long_mode(void)
 	return vmread(GUEST_IA32_EFER) & EFER_LMA;
 }
 
+bool kvml_in_64bit_code(void)
+{
+	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && kvml_in_long_mode();
+}
+
 u32 kvml_cpl(void)
 {
 	/* DPL of SS is CPL in every mode (SDM volume 3, "Guest Register State"). */
@@ -84,18 +90,18 @@ int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)
 	return 0;
 }
 
-/* PAE paging without long mode: the processor wants the four top entries in the VMCS. */
-static void load_pdptrs(struct kvml_vcpu *vcpu)
+static void paging_changed(struct kvml_vcpu *vcpu)
 {
 	u64 entries[4] = {};
+	u32 i;
 
+	vcpu->flush_vpid = true;
 	if (!(kvml_cr0() & X86_CR0_PG) || !(kvml_cr4() & X86_CR4_PAE) || kvml_in_long_mode())
 		return;
+	/* PAE paging without long mode: the processor wants the four top entries in the VMCS. */
 	kvml_read_guest(vcpu->vm, vmread(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries));
-	vmwrite(GUEST_PDPTR0, entries[0]);
-	vmwrite(GUEST_PDPTR1, entries[1]);
-	vmwrite(GUEST_PDPTR2, entries[2]);
-	vmwrite(GUEST_PDPTR3, entries[3]);
+	for (i = 0; i < ARRAY_SIZE(entries); i++)
+		vmwrite(GUEST_PDPTR0 + 2 * i, entries[i]);
 }
 
 static void write_guest_cr0(u64 value)
@@ -120,11 +126,6 @@ static bool cr0_is_valid(u64 value)
 	return !(value & X86_CR0_NW) || (value & X86_CR0_CD);
 }
 
-static void leave_long_mode(void)
-{
-	write_efer(vmread(GUEST_IA32_EFER) & ~EFER_LMA);
-}
-
 int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 {
 	const u64 efer = vmread(GUEST_IA32_EFER);
@@ -143,15 +144,13 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 			vmwrite(GUEST_TR_AR_BYTES, (tr & ~0xfu) | 11);
 		write_efer(efer | EFER_LMA);
 	} else if ((changed & ~value & X86_CR0_PG) && (efer & EFER_LMA)) {
-		if (vmread(GUEST_CS_AR_BYTES) & BIT(13))
+		if ((vmread(GUEST_CS_AR_BYTES) & BIT(13)) || (kvml_cr4() & X86_CR4_PCIDE))
 			return -EINVAL;
-		leave_long_mode();
+		write_efer(efer & ~EFER_LMA);
 	}
 	write_guest_cr0(value);
-	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_CD | X86_CR0_NW)) {
-		load_pdptrs(vcpu);
-		vcpu->flush_vpid = true;
-	}
+	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_CD | X86_CR0_NW))
+		paging_changed(vcpu);
 	return 0;
 }
 
@@ -180,10 +179,8 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 		return -EINVAL;
 	write_guest_cr4(value);
 	if (changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP |
-		       X86_CR4_PCIDE)) {
-		load_pdptrs(vcpu);
-		vcpu->flush_vpid = true;
-	}
+		       X86_CR4_PCIDE))
+		paging_changed(vcpu);
 	return 0;
 }
 
@@ -203,27 +200,27 @@ int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value)
 
 /* ----- KVM_GET_REGS, KVM_SET_REGS ----- */
 
+/* The registers that struct kvm_regs begins with, by their numbers in instructions. */
+static const u8 regs_order[] = { 0, 3, 1, 2, 6, 7, RSP_INDEX, 5, 8, 9, 10, 11, 12, 13, 14, 15 };
+
 void kvml_get_regs(struct kvml_vcpu *vcpu, struct kvm_regs *regs)
 {
-	const unsigned long *r = vcpu->regs;
+	u64 *values = (u64 *)regs;
+	u32 i;
 
-	*regs = (struct kvm_regs) {
-		.rax = r[0], .rcx = r[1], .rdx = r[2], .rbx = r[3], .rsp = vmread(GUEST_RSP),
-		.rbp = r[5], .rsi = r[6], .rdi = r[7], .r8 = r[8], .r9 = r[9], .r10 = r[10],
-		.r11 = r[11], .r12 = r[12], .r13 = r[13], .r14 = r[14], .r15 = r[15],
-		.rip = vmread(GUEST_RIP), .rflags = vmread(GUEST_RFLAGS),
-	};
+	for (i = 0; i < ARRAY_SIZE(regs_order); i++)
+		values[i] = kvml_reg(vcpu, regs_order[i]);
+	regs->rip = vmread(GUEST_RIP);
+	regs->rflags = vmread(GUEST_RFLAGS);
 }
 
 void kvml_set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs)
 {
-	const unsigned long values[16] = {
-		regs->rax, regs->rcx, regs->rdx, regs->rbx, 0, regs->rbp, regs->rsi, regs->rdi,
-		regs->r8, regs->r9, regs->r10, regs->r11, regs->r12, regs->r13, regs->r14, regs->r15,
-	};
+	const u64 *values = (const u64 *)regs;
+	u32 i;
 
-	memcpy(vcpu->regs, values, sizeof(values));
-	vmwrite(GUEST_RSP, regs->rsp);
+	for (i = 0; i < ARRAY_SIZE(regs_order); i++)
+		kvml_set_reg(vcpu, regs_order[i], values[i]);
 	vmwrite(GUEST_RIP, regs->rip);
 	/* Bits 63:22, 15, 5 and 3 are reserved, bit 1 is 1; the VM entry checks it. */
 	vmwrite(GUEST_RFLAGS, (regs->rflags & 0x3f7fd5) | X86_EFLAGS_FIXED);
@@ -231,6 +228,11 @@ void kvml_set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs)
 }
 
 /* ----- KVM_GET_SREGS, KVM_SET_SREGS ----- */
+
+/* What struct kvm_sregs begins with. */
+static const enum segment sregs_order[] = {
+	SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEG_TR, SEG_LDTR,
+};
 
 static void get_segment(enum segment which, struct kvm_segment *segment)
 {
@@ -271,15 +273,12 @@ static void set_segment(enum segment which, const struct kvm_segment *segment)
 
 void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 {
+	struct kvm_segment *segments = (struct kvm_segment *)sregs;
+	u32 i;
+
 	memset(sregs, 0, sizeof(*sregs));
-	get_segment(SEG_CS, &sregs->cs);
-	get_segment(SEG_DS, &sregs->ds);
-	get_segment(SEG_ES, &sregs->es);
-	get_segment(SEG_FS, &sregs->fs);
-	get_segment(SEG_GS, &sregs->gs);
-	get_segment(SEG_SS, &sregs->ss);
-	get_segment(SEG_TR, &sregs->tr);
-	get_segment(SEG_LDTR, &sregs->ldt);
+	for (i = 0; i < ARRAY_SIZE(sregs_order); i++)
+		get_segment(sregs_order[i], &segments[i]);
 	sregs->gdt.base = vmread(GUEST_GDTR_BASE);
 	sregs->gdt.limit = vmread(GUEST_GDTR_LIMIT);
 	sregs->idt.base = vmread(GUEST_IDTR_BASE);
@@ -312,24 +311,13 @@ static bool sregs_are_valid(struct kvml_vcpu *vcpu, const struct kvm_sregs *sreg
 	return !((sregs->cr3 & ~BIT_ULL(63)) >> vcpu->physical_bits);
 }
 
-static void set_pending_interrupt(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
-{
-	u32 vector;
-
-	vcpu->events.interrupt_injected = false;
-	for (vector = 0; vector < 256; vector++) {
-		if (!(sregs->interrupt_bitmap[vector / 64] >> (vector % 64) & 1))
-			continue;
-		vcpu->events.interrupt_injected = true;
-		vcpu->events.interrupt_soft = false;
-		vcpu->events.interrupt_vector = vector;
-	}
-}
-
 int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 {
+	const struct kvm_segment *segments = (const struct kvm_segment *)sregs;
+	u32 i, vector;
 	int outcome;
 
+	BUILD_BUG_ON(offsetof(struct kvm_sregs, ldt) != 7 * sizeof(*segments));
 	if (!sregs_are_valid(vcpu, sregs))
 		return -EINVAL;
 	outcome = kvml_lapic_set_base(vcpu, sregs->apic_base, true);
@@ -341,21 +329,19 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	vmwrite(GUEST_CR3, sregs->cr3 & ~BIT_ULL(63));
 	vcpu->cr2 = sregs->cr2;
 	kvml_lapic_set_cr8(vcpu, sregs->cr8);
-	set_segment(SEG_CS, &sregs->cs);
-	set_segment(SEG_DS, &sregs->ds);
-	set_segment(SEG_ES, &sregs->es);
-	set_segment(SEG_FS, &sregs->fs);
-	set_segment(SEG_GS, &sregs->gs);
-	set_segment(SEG_SS, &sregs->ss);
-	set_segment(SEG_TR, &sregs->tr);
-	set_segment(SEG_LDTR, &sregs->ldt);
+	for (i = 0; i < ARRAY_SIZE(sregs_order); i++)
+		set_segment(sregs_order[i], &segments[i]);
 	vmwrite(GUEST_GDTR_BASE, sregs->gdt.base);
 	vmwrite(GUEST_GDTR_LIMIT, sregs->gdt.limit);
 	vmwrite(GUEST_IDTR_BASE, sregs->idt.base);
 	vmwrite(GUEST_IDTR_LIMIT, sregs->idt.limit);
-	load_pdptrs(vcpu);
-	set_pending_interrupt(vcpu, sregs);
-	vcpu->flush_vpid = true;
+	paging_changed(vcpu);
+	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
+	vcpu->events.interrupt_injected = vector < 256;
+	if (vector < 256) {
+		vcpu->events.interrupt_soft = false;
+		vcpu->events.interrupt_vector = vector;
+	}
 	/* A bootstrap processor that firmware code waits in real mode at reset becomes runnable. */
 	if (vcpu->id == 0 && vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
@@ -364,8 +350,14 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 
 /* ----- Events and debug registers ----- */
 
-#define SHADOW_STI	KVM_X86_SHADOW_INT_STI
-#define SHADOW_SS	KVM_X86_SHADOW_INT_MOV_SS
+#define EVENT_FLAGS	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | \
+			 KVM_VCPUEVENT_VALID_SIPI_VECTOR)
+
+/* The VMCS has STI in bit 0 and MOV SS in bit 1, struct kvm_vcpu_events the other way round. */
+static u32 exchange_shadow(u32 bits)
+{
+	return (bits & 1) << 1 | (bits & 2) >> 1;
+}
 
 void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 {
@@ -379,26 +371,22 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 	out->exception.error_code = events->exception_error;
 	out->interrupt.injected = events->interrupt_injected && !events->interrupt_soft;
 	out->interrupt.nr = events->interrupt_vector;
-	out->interrupt.shadow = (blocked & GUEST_INTR_STATE_STI ? SHADOW_STI : 0) |
-		(blocked & GUEST_INTR_STATE_MOV_SS ? SHADOW_SS : 0);
+	out->interrupt.shadow = exchange_shadow(blocked);
 	out->nmi.injected = events->nmi_injected;
 	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
 	if (test_bit(KVML_EVENT_STARTUP, &vcpu->lapic.events))
 		out->sipi_vector = vcpu->lapic.startup_vector;
-	out->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
-		KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+	out->flags = EVENT_FLAGS;
 }
 
 int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 {
-	const u32 known = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
-		KVM_VCPUEVENT_VALID_SIPI_VECTOR;
 	struct kvml_events *events = &vcpu->events;
 	u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
 
-	if ((in->flags & ~known) || (in->exception.injected && in->exception.nr > 31) ||
-	    (in->exception.injected && in->exception.nr == 2))
+	if ((in->flags & ~EVENT_FLAGS) ||
+	    (in->exception.injected && (in->exception.nr > 31 || in->exception.nr == 2)))
 		return -EINVAL;
 	events->exception_pending = in->exception.injected;
 	events->exception_vector = in->exception.nr;
@@ -415,11 +403,11 @@ int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 	if (in->nmi.masked)
 		blocked |= GUEST_INTR_STATE_NMI;
 	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW) {
-		blocked &= ~(u32)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
-		if (in->interrupt.shadow & SHADOW_SS)
-			blocked |= GUEST_INTR_STATE_MOV_SS;
-		else if (in->interrupt.shadow & SHADOW_STI)
-			blocked |= GUEST_INTR_STATE_STI;
+		blocked = (blocked & ~(u32)KVML_BLOCKING_STI_OR_SS) |
+			exchange_shadow(in->interrupt.shadow);
+		/* The entry refuses both at once. */
+		if (blocked & GUEST_INTR_STATE_MOV_SS)
+			blocked &= ~(u32)GUEST_INTR_STATE_STI;
 	}
 	vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked);
 	return 0;
@@ -429,17 +417,27 @@ void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs)
 {
 	memset(regs, 0, sizeof(*regs));
 	memcpy(regs->db, vcpu->dr, sizeof(regs->db));
-	regs->dr6 = vcpu->dr6;
-	regs->dr7 = vcpu->dr7;
+	regs->dr6 = vcpu->dr[6];
+	regs->dr7 = vcpu->dr[7];
+}
+
+void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value)
+{
+	if (number == 6)
+		value = (value & 0xe00f) | DR6_RESERVED;
+	if (number == 7) {
+		value = (value & 0xffff2bff) | KVML_DR7_FIXED;
+		vmwrite(GUEST_DR7, value);
+	}
+	vcpu->dr[number] = value;
 }
 
 int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs)
 {
 	if (regs->flags || regs->dr6 >> 32 || regs->dr7 >> 32)
 		return -EINVAL;
-	memcpy(vcpu->dr, regs->db, sizeof(vcpu->dr));
-	vcpu->dr6 = (regs->dr6 & 0xe00f) | 0xffff0ff0;
-	vcpu->dr7 = (regs->dr7 & 0xffff2bff) | 0x400;
-	vmwrite(GUEST_DR7, vcpu->dr7);
+	memcpy(vcpu->dr, regs->db, sizeof(regs->db));
+	kvml_set_dr(vcpu, 6, regs->dr6);
+	kvml_set_dr(vcpu, 7, regs->dr7);
 	return 0;
 }

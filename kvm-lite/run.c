@@ -47,20 +47,20 @@ static void flush_stale_translations(struct kvml_vcpu *vcpu)
 /* Breakpoints are loaded only for a guest that uses them. */
 static bool load_debug_registers(struct kvml_vcpu *vcpu)
 {
-	if (likely(!(vcpu->dr7 & DR_GLOBAL_ENABLE_MASK) && !(vcpu->dr7 & DR_LOCAL_ENABLE_MASK)))
+	if (likely(!(vcpu->dr[7] & DR_GLOBAL_ENABLE_MASK) && !(vcpu->dr[7] & DR_LOCAL_ENABLE_MASK)))
 		return false;
 	set_debugreg(0, 7);
 	set_debugreg(vcpu->dr[0], 0);
 	set_debugreg(vcpu->dr[1], 1);
 	set_debugreg(vcpu->dr[2], 2);
 	set_debugreg(vcpu->dr[3], 3);
-	set_debugreg(vcpu->dr6, 6);
+	set_debugreg(vcpu->dr[6], 6);
 	return true;
 }
 
 static void unload_debug_registers(struct kvml_vcpu *vcpu)
 {
-	get_debugreg(vcpu->dr6, 6);
+	get_debugreg(vcpu->dr[6], 6);
 	set_debugreg(DR6_RESERVED, 6);
 }
 
@@ -94,6 +94,20 @@ static void serve_host_exceptions(u32 reason)
 		asm volatile("int $2");
 	else if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
 		asm volatile("int $18");
+}
+
+/* An idle one counts for seconds and brings the guest out for nothing at its end. */
+static void set_preemption_timer(struct kvml_vcpu *vcpu)
+{
+	u32 ticks;
+
+	if (!kvml_has_preemption_timer())
+		return;
+	ticks = kvml_lapic_timer_ticks(vcpu);
+	if (ticks != vcpu->timer_ticks) {
+		vcpu->timer_ticks = ticks;
+		vmwrite(VMX_PREEMPTION_TIMER_VALUE, ticks);
+	}
 }
 
 /* CR2 and XCR0 are not in the VMCS. */
@@ -157,6 +171,7 @@ static enum kvml_next run_once(struct kvml_vcpu *vcpu)
 	/* The host used the FPU meanwhile, or another thread ran: the guest's registers come back. */
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
+	set_preemption_timer(vcpu);
 	kvml_inject_pending(vcpu);
 	flush_stale_translations(vcpu);
 	update_host_state(vcpu);
@@ -196,6 +211,7 @@ static int wait_for_work(struct kvml_vcpu *vcpu)
 	DEFINE_WAIT(wait);
 	int outcome = 0;
 
+	kvml_lapic_set_asleep(vcpu, true);
 	for (;;) {
 		prepare_to_wait(&vcpu->wait, &wait, TASK_INTERRUPTIBLE);
 		if (may_go_on(vcpu))
@@ -207,6 +223,7 @@ static int wait_for_work(struct kvml_vcpu *vcpu)
 		schedule();
 	}
 	finish_wait(&vcpu->wait, &wait);
+	kvml_lapic_set_asleep(vcpu, false);
 	if (!outcome && vcpu->mp_state == KVM_MP_STATE_HALTED)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	return outcome;

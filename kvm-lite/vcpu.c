@@ -180,8 +180,8 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
 	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	memset(vcpu->dr, 0, sizeof(vcpu->dr));
-	vcpu->dr6 = DR6_RESERVED;
-	vcpu->dr7 = KVML_DR7_FIXED;
+	vcpu->dr[6] = DR6_RESERVED;
+	vcpu->dr[7] = KVML_DR7_FIXED;
 	vcpu->cr2 = 0;
 	vcpu->io.kind = KVML_IO_NONE;
 	for (index = 0; index < 6; index++)
@@ -205,7 +205,8 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	vmwrite(GUEST_INTERRUPTIBILITY_INFO, 0);
 	vmwrite(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
 	vmwrite(GUEST_PENDING_DBG_EXCEPTIONS, 0);
-	/* Paging off before EFER and CR4 lose what it needs. */
+	/* PCIDs off before paging, and paging off before EFER and CR4 lose what it needs. */
+	kvml_set_cr4(vcpu, kvml_cr4() & ~X86_CR4_PCIDE);
 	kvml_set_cr0(vcpu, X86_CR0_ET | X86_CR0_NW | X86_CR0_CD);
 	kvml_set_efer(vcpu, 0);
 	kvml_set_cr4(vcpu, 0);

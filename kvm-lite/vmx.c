@@ -390,6 +390,10 @@ bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 static void setup_controls(struct kvml_vcpu *vcpu)
 {
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, kvml_vmx.pin);
+	if (kvml_has_preemption_timer()) {
+		vcpu->timer_ticks = KVML_TIMER_IDLE;
+		vmwrite(VMX_PREEMPTION_TIMER_VALUE, vcpu->timer_ticks);
+	}
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, kvml_vmx.primary);
 	vmwrite(SECONDARY_VM_EXEC_CONTROL, kvml_vmx.secondary);
 	if (kvml_vmx.secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {

@@ -18,6 +18,7 @@ struct kvml_vmx_config {
 	u32 pin, primary, secondary, exit, entry;
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	u64 ept_memory;		/* EPTP without the address of the root */
+	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
 	bool large_pages;
 	bool accessed_dirty;
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
@@ -25,6 +26,12 @@ struct kvml_vmx_config {
 };
 
 extern struct kvml_vmx_config kvml_vmx;
+
+/* Can VMX bring a guest out at a given TSC? */
+static inline bool kvml_has_preemption_timer(void)
+{
+	return kvml_vmx.pin & PIN_BASED_VMX_PREEMPTION_TIMER;
+}
 
 /* vmx_capabilities.c: fills kvml_vmx. */
 int kvml_vmx_read_capabilities(void);

@@ -32,12 +32,18 @@ static int adjust(const char *name, u32 msr, u32 *result, u32 required, u32 opti
 	return check_missing(name, required & ~*result);
 }
 
+/* Before Sandy Bridge, which brought AVX, its errata make it too slow or too fast. */
+static u32 preemption_timer(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX) ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
+}
+
 static int read_controls(void)
 {
 	const int outcome =
 		adjust("pin-based controls", MSR_IA32_VMX_PINBASED_CTLS, &kvml_vmx.pin,
 		       PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
-		       0) ?:
+		       preemption_timer()) ?:
 		adjust("processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS, &kvml_vmx.primary,
 		       CPU_BASED_HLT_EXITING | CPU_BASED_USE_TSC_OFFSETTING |
 		       CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
@@ -102,6 +108,7 @@ int kvml_vmx_read_capabilities(void)
 	if (!boot_cpu_has(X86_FEATURE_FXSR) || !boot_cpu_has(X86_FEATURE_NX))
 		return refuse("this processor lacks FXSR or NX");
 	kvml_vmx.revision = native_read_msr(MSR_IA32_VMX_BASIC) & 0x7fffffff;
+	kvml_vmx.timer_shift = native_read_msr(MSR_IA32_VMX_MISC) & 0x1f;
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, kvml_vmx.cr0_fixed0);
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, kvml_vmx.cr0_fixed1);
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, kvml_vmx.cr4_fixed0);
