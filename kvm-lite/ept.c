@@ -74,7 +74,7 @@ struct fault {
 static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 {
 	unsigned long flags;
-	bool large = false;
+	bool large;
 	pgd_t pgd;
 	p4d_t p4d;
 	pud_t pud;
@@ -83,21 +83,13 @@ static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 	/* Interrupts off keep the tables themselves alive (fast GUP does the same). */
 	local_irq_save(flags);
 	pgd = READ_ONCE(*pgd_offset(vm->mm, hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	if (pud_leaf(pud)) {
-		large = true;
-		goto out;
+	p4d = pgd_none(pgd) ? __p4d(0) : READ_ONCE(*p4d_offset(&pgd, hva));
+	pud = p4d_present(p4d) ? READ_ONCE(*pud_offset(&p4d, hva)) : __pud(0);
+	large = pud_present(pud) && pud_leaf(pud);
+	if (pud_present(pud) && !large) {
+		pmd = READ_ONCE(*pmd_offset(&pud, hva));
+		large = pmd_present(pmd) && pmd_leaf(pmd);
 	}
-	pmd = READ_ONCE(*pmd_offset(&pud, hva));
-	large = pmd_present(pmd) && pmd_leaf(pmd);
-out:
 	local_irq_restore(flags);
 	return large;
 }
@@ -130,27 +122,26 @@ static bool map_pages(struct kvml_vm *vm, struct kvml_memslot *slot, struct faul
 {
 	const int level = can_map_large(vm, slot, fault) ? KVML_EPT_LARGE_LEVEL :
 		KVML_EPT_LEAF_LEVEL;
-	struct kvml_ept_replaced replaced = {};
-	bool flush = false;
-	u64 *table = kvml_ept_descend(vm->ept.root, fault->gfn, level, &fault->spare, &flush);
-	u64 *entry;
+	struct kvml_ept_mapping map = {
+		.gfn = fault->gfn,
+		.level = level,
+		.leaf = leaf_of(fault, 0, level),
+		.spare = fault->spare,
+	};
+	u64 *entry = kvml_ept_map(vm->ept.root, &map);
 	u32 i;
 
-	if (table) {
-		if (fault->logged && fault->write)
-			__set_bit(fault->gfn - slot->gfn, slot->dirty);
-		entry = &table[kvml_ept_index(fault->gfn, level)];
-		replaced = kvml_ept_set(entry, level, leaf_of(fault, 0, level));
-		for (i = 1; level == KVML_EPT_LEAF_LEVEL && i < fault->count; i++) {
-			if (!entry[i])
-				WRITE_ONCE(entry[i], leaf_of(fault, i, level));
-		}
+	fault->spare = map.spare;
+	if (entry && fault->logged && fault->write)
+		__set_bit(fault->gfn - slot->gfn, slot->dirty);
+	for (i = 1; entry && level == KVML_EPT_LEAF_LEVEL && i < fault->count; i++) {
+		if (!entry[i])
+			WRITE_ONCE(entry[i], leaf_of(fault, i, level));
 	}
-	if (flush || replaced.flush)
+	if (map.flush)
 		kvml_ept_flush(vm);
-	if (replaced.table)
-		kvml_ept_free(replaced.table, replaced.level, free_table);
-	return table;
+	free_page((unsigned long)map.unused);
+	return entry;
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */

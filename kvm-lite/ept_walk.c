@@ -29,48 +29,39 @@ u64 kvml_ept_leaf(u64 address, int level, bool writable)
 	return (address & KVML_EPT_ADDRESS) | bits;
 }
 
-u64 *kvml_ept_descend(u64 *root, u64 gfn, int level, u64 **spare, bool *flush)
+u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map)
 {
-	u64 *table = root;
-	int at;
+	u64 *entry = &root[kvml_ept_index(map->gfn, KVML_EPT_ROOT_LEVEL)];
+	u64 leaf = map->leaf;
+	int level;
 
-	for (at = KVML_EPT_ROOT_LEVEL; at > level; at--) {
-		u64 *entry = &table[kvml_ept_index(gfn, at)];
-
-		if (*entry && is_leaf(*entry, at)) {
+	for (level = KVML_EPT_ROOT_LEVEL; level > map->level; level--) {
+		/* A 2 MiB leaf on the way no longer holds. */
+		if (*entry && is_leaf(*entry, level)) {
 			WRITE_ONCE(*entry, 0);
-			*flush = true;
+			map->flush = true;
 		}
 		if (!*entry) {
-			if (!*spare)
+			if (!map->spare)
 				return NULL;
-			WRITE_ONCE(*entry, kvml_address_of(*spare) | ALL);
-			*spare = NULL;
+			WRITE_ONCE(*entry, kvml_address_of(map->spare) | ALL);
+			map->spare = NULL;
 		}
-		table = table_of(*entry);
+		entry = &table_of(*entry)[kvml_ept_index(map->gfn, level - 1)];
 	}
-	return table;
-}
-
-struct kvml_ept_replaced kvml_ept_set(u64 *entry, int level, u64 leaf)
-{
-	struct kvml_ept_replaced replaced = { false, NULL, 0 };
-	const u64 old = *entry;
-
 	/*
 	 * Another vCPU may have been faster, and allowed more. Taking that back would want a flush: a
 	 * write that its TLB still allows must not go unlogged.
 	 */
-	if (!((old ^ leaf) & KVML_EPT_ADDRESS))
-		leaf |= old & (KVML_EPT_WRITE | ACCESSED | DIRTY);
+	if (!((*entry ^ leaf) & KVML_EPT_ADDRESS))
+		leaf |= *entry & (KVML_EPT_WRITE | ACCESSED | DIRTY);
 	else
-		replaced.flush = old;
+		map->flush |= *entry != 0;
+	/* In the place of a large leaf there can only be a table of small ones. */
+	if (*entry && !is_leaf(*entry, level))
+		map->unused = table_of(*entry);
 	WRITE_ONCE(*entry, leaf);
-	if (old && !is_leaf(old, level)) {
-		replaced.table = table_of(old);
-		replaced.level = level - 1;
-	}
-	return replaced;
+	return entry;
 }
 
 static bool change_leaves(u64 *table, int level, u64 gfn, u64 end, u64 kept)

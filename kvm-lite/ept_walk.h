@@ -28,13 +28,6 @@ enum kvml_ept_change {
 	KVML_EPT_WRITE_PROTECT,
 };
 
-/* What a new leaf did to what stood in its place. */
-struct kvml_ept_replaced {
-	bool flush;	/* processors may remember an entry that is gone */
-	u64 *table;	/* to be freed after the flush, with kvml_ept_free(); or null */
-	int level;	/* of that table */
-};
-
 /* The place of @gfn in a table at @level. */
 static inline u32 kvml_ept_index(u64 gfn, int level)
 {
@@ -44,15 +37,22 @@ static inline u32 kvml_ept_index(u64 gfn, int level)
 /* A leaf at @level for the page at @address, which may be any of a 2 MiB page's own. */
 u64 kvml_ept_leaf(u64 address, int level, bool writable);
 
-/*
- * The table at @level that maps @gfn. A table that is missing on the way is taken from @spare, zeroed
- * and one at a time: null if there is none, to be called again with one. A 2 MiB leaf on the way no
- * longer holds and goes; *@flush is set then.
- */
-u64 *kvml_ept_descend(u64 *root, u64 gfn, int level, u64 **spare, bool *flush);
+/* A leaf that is to be, and what comes of it. */
+struct kvml_ept_mapping {
+	u64 gfn;
+	int level;
+	u64 leaf;	/* of kvml_ept_leaf() */
+	u64 *spare;	/* a zeroed table, taken if one is missing */
+	bool flush;	/* processors may remember an entry that is gone */
+	u64 *unused;	/* a table to be freed after the flush, or null */
+};
 
-/* Puts @leaf into @entry of a table at @level. What is allowed for the same page already stays so. */
-struct kvml_ept_replaced kvml_ept_set(u64 *entry, int level, u64 leaf);
+/*
+ * Puts the leaf in its place, instead of what is there. The entry, whose neighbours up to the end of
+ * its table map the pages behind it; null if a table is missing and none is to spare: to be called
+ * again with one, after a flush if it is due. What is allowed for the same page already stays so.
+ */
+u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map);
 
 /* Changes all leaves that map pages of [gfn, gfn + pages); true if one was changed. */
 bool kvml_ept_apply(u64 *root, u64 gfn, u64 pages, enum kvml_ept_change change);

@@ -1,86 +1,103 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "guest_walk.h"
 
+#include <asm/processor-flags.h>
+
 #define ENTRY_ADDRESS	GENMASK_ULL(51, 12)
 #define PRESENT		BIT_ULL(0)
 #define WRITABLE	BIT_ULL(1)
 #define USER		BIT_ULL(2)
 #define LARGE		BIT_ULL(7)
 #define NO_EXECUTE	BIT_ULL(63)
+/* In an entry of 32-bit paging for 4 MiB, address bits from 32 on stand here (PSE-36). */
+#define HIGH_ADDRESS_32	GENMASK_ULL(20, 13)
 
 /* The ways to cut an address, by the number of levels. */
 enum { LEVELS_32 = 2, LEVELS_PAE = 3, LEVELS_64 = 4 };
 
-static int levels_of(const struct kvml_paging *paging)
+/* @rights: what the entries of all levels allow; NO_EXECUTE is set if code may run. */
+static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
 {
-	if (paging->long_mode)
-		return LEVELS_64;
-	return paging->pae ? LEVELS_PAE : LEVELS_32;
+	const bool fetch = access & KVML_ACCESS_FETCH;
+	/* SMEP and SMAP keep the supervisor off the user's pages. */
+	const bool kept_off = fetch ? paging->cr4 & X86_CR4_SMEP :
+		(paging->cr4 & X86_CR4_SMAP) && !(paging->rflags & X86_EFLAGS_AC);
+
+	if (fetch && !(rights & NO_EXECUTE))
+		return false;
+	if (access & KVML_ACCESS_USER)
+		return (rights & USER) && (!(access & KVML_ACCESS_WRITE) || (rights & WRITABLE));
+	if (kept_off && (rights & USER))
+		return false;
+	return !(access & KVML_ACCESS_WRITE) || (rights & WRITABLE) ||
+		!(paging->cr0 & X86_CR0_WP);
 }
 
-/* May an access like this pass @entry? */
-static bool allowed(const struct kvml_paging *paging, u32 access, u64 entry)
+/* What has to be 0 in a present entry; @offset: the bits of an address that a page there keeps. */
+static u64 reserved_bits(const struct kvml_paging *paging, int levels, int level, bool page,
+			 u64 offset)
 {
-	const bool user = access & KVML_ACCESS_USER;
+	const u64 beyond = ~0ULL << paging->physical_bits;
+	u64 bits = beyond & (levels == LEVELS_64 ? ENTRY_ADDRESS : ~NO_EXECUTE);
 
-	if ((access & KVML_ACCESS_WRITE) && !(entry & WRITABLE) &&
-	    (user || paging->write_protect))
-		return false;
-	if (user && !(entry & USER))
-		return false;
-	/* Entries of 32-bit paging have no such bit, and end before it. */
-	return !((access & KVML_ACCESS_FETCH) && (entry & NO_EXECUTE));
-}
-
-static bool is_page(const struct kvml_paging *paging, int levels, int level, u64 entry)
-{
-	if (level == 1)
-		return true;
-	if (!(entry & LARGE))
-		return false;
-	if (level == 2)
-		return levels != LEVELS_32 || paging->large;
-	return level == 3 && levels == LEVELS_64;
-}
-
-/* The address in a leaf; of 4 MiB pages, bits 39:32 stand in 20:13 (PSE-36). */
-static u64 page_address(int levels, int level, u64 entry)
-{
-	if (levels == LEVELS_32 && level == 2)
-		return (entry & GENMASK_ULL(31, 22)) | (entry & GENMASK_ULL(20, 13)) << 19;
-	return entry & ENTRY_ADDRESS;
+	if (levels == LEVELS_32)
+		return page && level == 2 ? (beyond >> 19 & HIGH_ADDRESS_32) | BIT_ULL(21) : 0;
+	if (!(paging->efer & KVML_EFER_NXE))
+		bits |= NO_EXECUTE;
+	if (level == LEVELS_64)
+		bits |= LARGE;
+	/* A large page's own address bits, but for the one that is its PAT. */
+	return page ? bits | (offset & ~GENMASK_ULL(12, 0)) : bits;
 }
 
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
 {
-	const int levels = levels_of(paging);
-	const u32 bits = levels == LEVELS_32 ? 10 : 9;
-	const u32 size = levels == LEVELS_32 ? 4 : 8;
+	const int levels = paging->efer & KVML_EFER_LMA ? LEVELS_64 :
+		paging->cr4 & X86_CR4_PAE ? LEVELS_PAE : LEVELS_32;
+	const bool wide = levels != LEVELS_32;
+	const u32 bits = wide ? 9 : 10;
+	const u32 size = wide ? 8 : 4;
+	/* The highest level whose entries may be pages. */
+	const int large = levels == LEVELS_64 ? 3 : wide || (paging->cr4 & X86_CR4_PSE) ? 2 : 1;
 	u64 table = paging->cr3 & (levels == LEVELS_PAE ? 0xffffffe0u : ENTRY_ADDRESS);
+	u64 rights = ~0ULL;
 	int level;
 
 	/* Outside 64-bit code addresses wrap at 4 GiB. */
-	if (!paging->long_mode)
+	if (levels != LEVELS_64)
 		linear = (u32)linear;
+	else if ((u64)((s64)(linear << 16) >> 16) != linear)
+		return -EINVAL;
 	*gpa = linear;
-	*error = 0;
-	for (level = paging->enabled ? levels : 0; level > 0; level--) {
+	/* That it was code is told only where it makes a difference. */
+	*error = access;
+	if (!(wide && (paging->efer & KVML_EFER_NXE)) && !(paging->cr4 & X86_CR4_SMEP))
+		*error &= ~(u32)KVML_ACCESS_FETCH;
+	for (level = paging->cr0 & X86_CR0_PG ? levels : 0; level > 0; level--) {
 		const u32 shift = 12 + bits * (level - 1);
-		const u64 offset = linear & ((1ULL << shift) - 1);
+		const u64 offset = (1ULL << shift) - 1;
 		const u32 index = (linear >> shift) & ((1u << bits) - 1);
 		u64 entry = 0;
+		bool page, reserved;
 
-		*error = access;
 		if (paging->read(paging->context, table + index * size, &entry, size) ||
 		    !(entry & PRESENT))
 			return -EFAULT;
-		/* The top entries of PAE paging carry no permissions. */
-		*error = access | KVML_FAULT_PRESENT;
-		if (!(levels == LEVELS_PAE && level == 3) && !allowed(paging, access, entry))
-			return -EFAULT;
 		table = entry & ENTRY_ADDRESS;
-		if (is_page(paging, levels, level, entry)) {
-			*gpa = (page_address(levels, level, entry) & ~((1ULL << shift) - 1)) | offset;
+		/* PAE's top entries carry no rights; the load of CR3 has looked at their bits. */
+		if (levels == LEVELS_PAE && level == LEVELS_PAE)
+			continue;
+		page = level == 1 || (level <= large && (entry & LARGE));
+		reserved = entry & reserved_bits(paging, levels, level, page, offset);
+		rights &= entry ^ NO_EXECUTE;
+		if (reserved || (page && !allowed(paging, access, rights))) {
+			*error |= KVML_FAULT_PRESENT | (reserved ? KVML_FAULT_RESERVED : 0);
+			return -EFAULT;
+		}
+		if (page) {
+			if (!wide && level == 2)
+				table |= (entry & HIGH_ADDRESS_32) << 19;
+			*gpa = (table & ~offset) | (linear & offset);
 			break;
 		}
 	}

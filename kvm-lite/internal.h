@@ -121,7 +121,7 @@ struct kvml_io {
 	u8 size;
 	u32 count;		/* of string I/O */
 	u64 address;		/* of the string in guest-linear memory */
-	u64 address_mask;	/* of the string's registers */
+	u8 address_size;	/* of the string's registers: 2, 4, 8 */
 	struct kvml_mmio mmio;	/* of an MMIO read */
 };
 

@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 #define RAX	0
 #define RCX	1
@@ -28,154 +29,154 @@ static int read_entry(void *context, u64 gpa, void *data, u32 size)
 	return kvml_read_guest(context, gpa, data, size);
 }
 
-static struct kvml_paging guest_paging(struct kvml_vcpu *vcpu)
-{
-	const u64 cr0 = kvml_cr0();
-	const u64 cr4 = kvml_cr4();
-
-	return (struct kvml_paging) {
-		.enabled = cr0 & X86_CR0_PG,
-		.write_protect = cr0 & X86_CR0_WP,
-		.long_mode = kvml_in_long_mode(),
-		.pae = cr4 & X86_CR4_PAE,
-		.large = cr4 & X86_CR4_PSE,
-		.cr3 = vmread(GUEST_CR3),
-		.read = read_entry,
-		.context = vcpu->vm,
-	};
-}
-
 /*
- * Copies through the guest's page tables, as the guest itself would at its privilege level. -EFAULT:
- * it may not, and #PF is injected; -ENXIO: there is no memory.
+ * Copies through the guest's page tables, as the guest itself would at its privilege level; without
+ * @data it only looks whether it could. -EFAULT: it may not, and #PF or #GP is injected; -ENXIO:
+ * there is no memory.
  */
 static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access)
 {
-	const struct kvml_paging paging = guest_paging(vcpu);
+	const struct kvml_paging paging = {
+		.cr0 = kvml_cr0(),
+		.cr3 = vmread(GUEST_CR3),
+		.cr4 = kvml_cr4(),
+		.efer = vmread(GUEST_IA32_EFER),
+		.rflags = vmread(GUEST_RFLAGS),
+		/* As the processor walks, whatever the guest is told. */
+		.physical_bits = boot_cpu_data.x86_phys_bits,
+		.read = read_entry,
+		.context = vcpu->vm,
+	};
+	const u64 reach = kvml_in_64bit_code() ? U64_MAX : U32_MAX;
+	u32 part;
 
 	access |= kvml_cpl() == 3 ? KVML_ACCESS_USER : 0;
-	while (size) {
-		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
+	for (; size; size -= part, linear += part) {
 		u32 error;
 		u64 gpa;
+		int outcome;
 
-		if (kvml_guest_walk(&paging, linear, access, &gpa, &error)) {
+		linear &= reach;
+		part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
+		outcome = kvml_guest_walk(&paging, linear, access, &gpa, &error);
+		if (outcome == -EFAULT)
 			kvml_inject_page_fault(vcpu, linear, error);
+		else if (outcome)
+			kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
+		if (outcome)
 			return -EFAULT;
-		}
+		if (!data)
+			continue;
 		if (access & KVML_ACCESS_WRITE ? kvml_write_guest(vcpu->vm, gpa, data, part) :
 						 kvml_read_guest(vcpu->vm, gpa, data, part))
 			return -ENXIO;
-		linear += part;
 		data += part;
-		size -= part;
 	}
 	return 0;
 }
 
-/* ----- Ports ----- */
+/* ----- Ports: SDM volume 3, "Exit Qualification for I/O Instructions" ----- */
 
-static enum kvml_next port_to_user(struct kvml_vcpu *vcpu, bool in, u16 port, u32 count)
+#define PORT_IN		BIT(3)
+#define PORT_STRING	BIT(4)
+#define PORT_REPEAT	BIT(5)
+
+static enum kvml_next port_to_user(struct kvml_vcpu *vcpu, u32 qualification, u32 count)
 {
 	struct kvm_run *run = vcpu->run;
 
 	run->exit_reason = KVM_EXIT_IO;
-	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.direction = qualification & PORT_IN ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = vcpu->io.size;
-	run->io.port = port;
+	run->io.port = qualification >> 16;
 	run->io.count = count;
 	run->io.data_offset = KVML_PIO_OFFSET;
 	return KVML_TO_USER;
 }
 
-/* Moves a string's registers over @count elements, and on behind the instruction at its end. */
-static void advance_string(struct kvml_vcpu *vcpu, u32 index_reg, u32 count, bool repeat)
+static unsigned long *string_index(struct kvml_vcpu *vcpu, u32 qualification)
 {
-	const u64 mask = vcpu->io.address_mask;
-	const s64 step = vmread(GUEST_RFLAGS) & X86_EFLAGS_DF ? -(s64)vcpu->io.size : vcpu->io.size;
-	const u64 index = vcpu->regs[index_reg];
+	return &vcpu->regs[qualification & PORT_IN ? RDI : RSI];
+}
+
+/* Moves a string's registers over its elements, and on behind the instruction at its end. */
+static void advance_string(struct kvml_vcpu *vcpu, u32 qualification)
+{
+	const struct kvml_io *io = &vcpu->io;
+	const s64 bytes = (s64)io->count * io->size;
+	unsigned long *index = string_index(vcpu, qualification);
 	u64 left = 0;
 
-	/* A 32-bit register written clears the upper half, a 16-bit one leaves the rest. */
-	vcpu->regs[index_reg] = ((index + step * count) & mask) |
-		(mask == 0xffff ? index & ~mask : 0);
-	if (repeat) {
-		const u64 old = vcpu->regs[RCX];
-
-		left = ((old & mask) - count) & mask;
-		vcpu->regs[RCX] = left | (mask == 0xffff ? old & ~mask : 0);
+	*index = kvml_register_merge(*index, vmread(GUEST_RFLAGS) & X86_EFLAGS_DF ?
+				     *index - bytes : *index + bytes, io->address_size);
+	if (qualification & PORT_REPEAT) {
+		left = kvml_low_bytes(vcpu->regs[RCX] - io->count, io->address_size);
+		vcpu->regs[RCX] = kvml_register_merge(vcpu->regs[RCX], left, io->address_size);
 	}
 	if (!left)
 		kvml_skip_instruction(vcpu);
 }
 
-/* SDM volume 3, "Format of the VM-Exit Instruction-Information Field as Used for INS and OUTS". */
-static u64 string_address_mask(void)
+/* How many elements go at once: upwards a page's worth, and not over the end of the registers. */
+static u32 string_count(struct kvml_vcpu *vcpu, u32 qualification)
 {
-	switch ((vmread(VMX_INSTRUCTION_INFO) >> 7) & 7) {
-	case 0:
-		return 0xffff;
-	case 1:
-		return 0xffffffff;
-	default:
-		return ~0ULL;
-	}
+	const struct kvml_io *io = &vcpu->io;
+	const u64 index = *string_index(vcpu, qualification);
+	u64 most = 1;
+
+	if (!(qualification & PORT_REPEAT))
+		return 1;
+	if (!(vmread(GUEST_RFLAGS) & X86_EFLAGS_DF))
+		most += min_t(u64, kvml_low_bytes(~index, io->address_size), PAGE_SIZE - 1) /
+			io->size;
+	return min(kvml_low_bytes(vcpu->regs[RCX], io->address_size), most);
 }
 
-static enum kvml_next handle_string(struct kvml_vcpu *vcpu, u64 qualification)
+static enum kvml_next handle_string(struct kvml_vcpu *vcpu, u32 qualification)
 {
 	struct kvml_io *io = &vcpu->io;
-	const bool in = qualification & BIT(3);
-	const bool repeat = qualification & BIT(5);
-	const u16 port = qualification >> 16;
-	u64 count = 1;
+	const bool in = qualification & PORT_IN;
 	int outcome;
 
 	io->address = vmread(GUEST_LINEAR_ADDRESS);
-	io->address_mask = string_address_mask();
-	if (repeat)
-		count = min_t(u64, vcpu->regs[RCX] & io->address_mask, PAGE_SIZE / io->size);
-	/* Downwards, one element at a time. */
-	if (repeat && (vmread(GUEST_RFLAGS) & X86_EFLAGS_DF))
-		count = min_t(u64, count, 1);
-	if (!count) {
+	io->address_size = 2 << ((vmread(VMX_INSTRUCTION_INFO) >> 7) & 3);
+	io->count = string_count(vcpu, qualification);
+	if (!io->count) {
 		kvml_skip_instruction(vcpu);
 		return KVML_RESUME;
 	}
-	io->count = count;
-	if (in) {
-		io->kind = KVML_IO_STRING_IN;
-		return port_to_user(vcpu, true, port, count);
-	}
-	outcome = copy_linear(vcpu, io->address, vcpu->pio, io->size * count, 0);
+	/* A fault of INS has to come before the device gives data that then had nowhere to go. */
+	outcome = copy_linear(vcpu, io->address, in ? NULL : vcpu->pio, io->size * io->count,
+			      in ? KVML_ACCESS_WRITE : 0);
 	if (outcome == -EFAULT)
 		return KVML_RESUME;
 	if (outcome)
 		return emulation_failed(vcpu);
-	advance_string(vcpu, RSI, count, repeat);
-	return port_to_user(vcpu, false, port, count);
+	if (in)
+		io->kind = KVML_IO_STRING_IN;
+	else
+		advance_string(vcpu, qualification);
+	return port_to_user(vcpu, qualification, io->count);
 }
 
-/* SDM volume 3, "Exit Qualification for I/O Instructions". */
 enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 {
-	const u64 qualification = vmread(EXIT_QUALIFICATION);
-	const u16 port = qualification >> 16;
+	const u32 qualification = vmread(EXIT_QUALIFICATION);
 	u64 value;
 
 	vcpu->io.size = (qualification & 7) + 1;
-	if (qualification & BIT(4))
+	if (qualification & PORT_STRING)
 		return handle_string(vcpu, qualification);
-	if (qualification & BIT(3)) {
+	if (qualification & PORT_IN) {
 		vcpu->io.kind = KVML_IO_PORT_IN;
-		return port_to_user(vcpu, true, port, 1);
+		return port_to_user(vcpu, qualification, 1);
 	}
 	value = kvml_low_bytes(vcpu->regs[RAX], vcpu->io.size);
 	kvml_skip_instruction(vcpu);
-	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_PIO, port, vcpu->io.size, value))
+	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_PIO, qualification >> 16, vcpu->io.size, value))
 		return KVML_RESUME;
 	memcpy(vcpu->pio, &value, vcpu->io.size);
-	return port_to_user(vcpu, false, port, 1);
+	return port_to_user(vcpu, qualification, 1);
 }
 
 /* ----- MMIO ----- */
@@ -187,88 +188,74 @@ static enum kvml_code_size code_size(void)
 	return vmread(GUEST_CS_AR_BYTES) & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
 }
 
-/* 0; -EAGAIN: a fault is on its way to the guest; -EINVAL: not an instruction we know. */
+/* 0; -EFAULT: a fault is on its way to the guest; else not an instruction we know. */
 static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 {
 	const enum kvml_code_size code = code_size();
+	const u64 base = code == KVML_CODE_64 ? 0 : vmread(GUEST_CS_BASE);
+	const u64 linear = base + vmread(GUEST_RIP);
 	u8 bytes[KVML_INSTRUCTION_MAX];
-	u64 linear = vmread(GUEST_RIP);
-	u32 count;
+	u32 count = 0;
 	int outcome;
 
-	if (code != KVML_CODE_64)
-		linear = (u32)(linear + vmread(GUEST_CS_BASE));
 	/* The next page is touched only if the instruction reaches into it. */
-	count = min_t(u32, sizeof(bytes), PAGE_SIZE - offset_in_page(linear));
-	outcome = copy_linear(vcpu, linear, bytes, count, KVML_ACCESS_FETCH);
-	if (!outcome)
+	do {
+		const u32 part = min_t(u32, sizeof(bytes) - count,
+				       PAGE_SIZE - offset_in_page(linear + count));
+
+		outcome = copy_linear(vcpu, linear + count, bytes + count, part, KVML_ACCESS_FETCH);
+		if (outcome)
+			return outcome;
+		count += part;
 		outcome = kvml_mmio_decode(bytes, count, code, mmio);
-	if (outcome == -ENODATA) {
-		outcome = copy_linear(vcpu, linear + count, bytes + count, sizeof(bytes) - count,
-				      KVML_ACCESS_FETCH);
-		if (!outcome)
-			outcome = kvml_mmio_decode(bytes, sizeof(bytes), code, mmio);
-	}
-	return outcome == -EFAULT ? -EAGAIN : outcome;
+	} while (outcome == -ENODATA);
+	return outcome;
 }
 
-static u64 value_written(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio)
+/* @data: what a read brought. */
+static void finish_mmio(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
 {
-	u64 value = mmio->value;
-
-	if (!mmio->immediate)
-		value = kvml_reg(vcpu, mmio->reg) >> (mmio->high_byte ? 8 : 0);
-	return kvml_low_bytes(value, mmio->size);
-}
-
-static void finish_read(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
-{
-	kvml_set_reg(vcpu, mmio->reg, kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
+	if (!mmio->write)
+		kvml_set_reg(vcpu, mmio->reg,
+			     kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
 	kvml_advance_rip(vcpu, mmio->length);
-}
-
-static enum kvml_next mmio_to_user(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 gpa,
-				   u64 value)
-{
-	struct kvm_run *run = vcpu->run;
-
-	run->exit_reason = KVM_EXIT_MMIO;
-	run->mmio.phys_addr = gpa;
-	run->mmio.len = mmio->size;
-	run->mmio.is_write = mmio->write;
-	memcpy(run->mmio.data, &value, sizeof(value));
-	return KVML_TO_USER;
 }
 
 static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 {
+	struct kvm_run *run = vcpu->run;
 	struct kvml_mmio mmio;
 	u64 value = 0;
 	const int outcome = decode(vcpu, &mmio);
 
-	if (outcome == -EAGAIN)
+	if (outcome == -EFAULT)
 		return KVML_RESUME;
 	/* An access over the end of the page would need two; no driver makes one. */
 	if (outcome || offset_in_page(gpa) + mmio.size > PAGE_SIZE)
 		return emulation_failed(vcpu);
-	if (mmio.write)
-		value = value_written(vcpu, &mmio);
-	if (vcpu->vm->split_irqchip && kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) {
-		if (mmio.write)
-			kvml_advance_rip(vcpu, mmio.length);
-		else
-			finish_read(vcpu, &mmio, value);
+	if (mmio.write) {
+		value = mmio.immediate ? mmio.value : kvml_reg(vcpu, mmio.reg);
+		value = kvml_low_bytes(value >> (mmio.high_byte ? 8 : 0), mmio.size);
+	}
+	if ((vcpu->vm->split_irqchip &&
+	     kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
+	    (mmio.write &&
+	     kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))) {
+		finish_mmio(vcpu, &mmio, value);
 		return KVML_RESUME;
 	}
-	if (!mmio.write) {
+	if (mmio.write) {
+		finish_mmio(vcpu, &mmio, 0);
+	} else {
 		vcpu->io.kind = KVML_IO_MMIO_READ;
 		vcpu->io.mmio = mmio;
-		return mmio_to_user(vcpu, &mmio, gpa, 0);
 	}
-	kvml_advance_rip(vcpu, mmio.length);
-	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))
-		return KVML_RESUME;
-	return mmio_to_user(vcpu, &mmio, gpa, value);
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = gpa;
+	run->mmio.len = mmio.size;
+	run->mmio.is_write = mmio.write;
+	memcpy(run->mmio.data, &value, sizeof(value));
+	return KVML_TO_USER;
 }
 
 /* SDM volume 3, "Exit Qualification for EPT Violations". */
@@ -300,42 +287,30 @@ enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 
 /* ----- The answer of user space ----- */
 
-static int complete_string(struct kvml_vcpu *vcpu)
-{
-	const bool repeat = vmread(EXIT_QUALIFICATION) & BIT(5);
-	const int outcome = copy_linear(vcpu, vcpu->io.address, vcpu->pio,
-					vcpu->io.size * vcpu->io.count, KVML_ACCESS_WRITE);
-
-	/* A page fault goes to the guest, which repeats the instruction. */
-	if (outcome == -EFAULT)
-		return 0;
-	if (outcome)
-		return -EFAULT;
-	advance_string(vcpu, RDI, vcpu->io.count, repeat);
-	return 0;
-}
-
 int kvml_complete_io(struct kvml_vcpu *vcpu)
 {
-	const enum kvml_io_kind kind = vcpu->io.kind;
+	struct kvml_io *io = &vcpu->io;
+	const enum kvml_io_kind kind = io->kind;
 	u64 value = 0;
+	int outcome;
 
-	vcpu->io.kind = KVML_IO_NONE;
+	io->kind = KVML_IO_NONE;
 	switch (kind) {
 	case KVML_IO_PORT_IN:
-		memcpy(&value, vcpu->pio, vcpu->io.size);
-		/* As a register write of that size: 4 bytes clear the upper half. */
-		if (vcpu->io.size == 4)
-			vcpu->regs[RAX] = value;
-		else
-			memcpy(&vcpu->regs[RAX], &value, vcpu->io.size);
+		memcpy(&value, vcpu->pio, io->size);
+		vcpu->regs[RAX] = kvml_register_merge(vcpu->regs[RAX], value, io->size);
 		kvml_skip_instruction(vcpu);
 		return 0;
 	case KVML_IO_STRING_IN:
-		return complete_string(vcpu);
+		outcome = copy_linear(vcpu, io->address, vcpu->pio, io->size * io->count,
+				      KVML_ACCESS_WRITE);
+		if (!outcome)
+			advance_string(vcpu, vmread(EXIT_QUALIFICATION));
+		/* A page fault goes to the guest, which repeats the instruction. */
+		return outcome == -ENXIO ? -EFAULT : 0;
 	case KVML_IO_MMIO_READ:
-		memcpy(&value, vcpu->run->mmio.data, vcpu->io.mmio.size);
-		finish_read(vcpu, &vcpu->io.mmio, value);
+		memcpy(&value, vcpu->run->mmio.data, io->mmio.size);
+		finish_mmio(vcpu, &io->mmio, value);
 		return 0;
 	default:
 		return 0;

@@ -25,7 +25,7 @@ class EptModel final {
 
   EptModel() { root_ = new_table(); }
   ~EptModel() {
-    free_tables(root_, KVML_EPT_ROOT_LEVEL);
+    kvml_ept_free(root_, KVML_EPT_ROOT_LEVEL, release);
     // Each table was handed back once, and none is left.
     if (!tables().empty()) std::abort();
   }
@@ -38,28 +38,37 @@ class EptModel final {
     return kFirst[page / KVML_EPT_LARGE_PAGES] + page % KVML_EPT_LARGE_PAGES;
   }
 
-  /// Maps a page, or all of its 2 MiB; false if what was asked to be flushed is not what had to be.
+  /// Maps a page, or all of its 2 MiB; false if what was asked to be flushed or freed is not what
+  /// had to be.
   bool map(unsigned page, std::uint64_t address, bool large, bool writable) {
-    const int level = large ? KVML_EPT_LARGE_LEVEL : KVML_EPT_LEAF_LEVEL;
     const unsigned area = page / KVML_EPT_LARGE_PAGES;
-    const std::uint64_t gfn = frame(page);
-    std::uint64_t* spare = nullptr;
-    std::uint64_t* table = nullptr;
-    bool flush = false;
-    while ((table = kvml_ept_descend(root_, gfn, level, &spare, &flush)) == nullptr)
-      spare = new_table();
-    if (spare != nullptr) std::abort();
-    const bool shattered = !large && large_[area];
-    if (flush != shattered) return false;
-    if (shattered) forget(area);
-    std::uint64_t* entry = &table[kvml_ept_index(gfn, level)];
-    const std::uint64_t leaf = kvml_ept_leaf(address, level, writable);
-    const bool same = *entry != 0 && ((*entry ^ leaf) & KVML_EPT_ADDRESS) == 0;
-    const bool other = *entry != 0 && !same;
-    const kvml_ept_replaced replaced = kvml_ept_set(entry, level, leaf);
-    if (replaced.flush != other) return false;
-    if (replaced.table != nullptr) free_tables(replaced.table, replaced.level);
-    remember(page, address, large, writable, same);
+    const unsigned first = large ? area * KVML_EPT_LARGE_PAGES : page;
+    const std::uint64_t base = large ? address & ~0x1fffffULL : address;
+    const bool table_goes = large && table_[area];
+    const bool mapped_so = mapped_[first] && large == large_[area];
+    const bool same = mapped_so && address_[first] == base;
+    const bool other = (mapped_so && !same) || table_goes || (!large && large_[area]);
+
+    kvml_ept_mapping map{};
+    map.gfn = frame(page);
+    map.level = large ? KVML_EPT_LARGE_LEVEL : KVML_EPT_LEAF_LEVEL;
+    map.leaf = kvml_ept_leaf(address, map.level, writable);
+    const std::uint64_t* entry = nullptr;
+    while ((entry = kvml_ept_map(root_, &map)) == nullptr) map.spare = new_table();
+    if (map.spare != nullptr || (*entry & KVML_EPT_ADDRESS) != base) std::abort();
+    if (map.flush != other || (map.unused != nullptr) != table_goes) return false;
+    if (map.unused != nullptr) release(map.unused);
+
+    // What was allowed for the same page stays allowed.
+    const bool allowed = writable || (same && writable_[first]);
+    if (large || large_[area]) forget(area);
+    large_[area] = large;
+    table_[area] = !large;
+    for (unsigned i = 0; i < (large ? KVML_EPT_LARGE_PAGES : 1); ++i) {
+      mapped_[first + i] = true;
+      writable_[first + i] = allowed;
+      address_[first + i] = base + i * 4096ULL;
+    }
     return true;
   }
 
@@ -132,33 +141,15 @@ class EptModel final {
   static void release(std::uint64_t* table) {
     if (tables().erase(table) != 1) std::abort();  // Freed twice, or never a table.
   }
-  static void free_tables(std::uint64_t* table, int level) { kvml_ept_free(table, level, release); }
 
   void forget(unsigned area) {
     for (unsigned i = 0; i < KVML_EPT_LARGE_PAGES; ++i)
       mapped_[area * KVML_EPT_LARGE_PAGES + i] = false;
-    large_[area] = false;
-  }
-
-  void remember(unsigned page, std::uint64_t address, bool large, bool writable, bool same) {
-    const unsigned area = page / KVML_EPT_LARGE_PAGES;
-    // What was allowed for the same page stays allowed.
-    const unsigned first = large ? area * KVML_EPT_LARGE_PAGES : page;
-    const bool allowed = writable || (same && writable_[first]);
-    if (large) forget(area);
-    const unsigned count = large ? KVML_EPT_LARGE_PAGES : 1;
-    const std::uint64_t base = large ? address & ~0x1fffffULL : address;
-    for (unsigned i = 0; i < count; ++i) {
-      mapped_[first + i] = true;
-      writable_[first + i] = allowed;
-      address_[first + i] = base + i * 4096ULL;
-    }
-    large_[area] = large;
   }
 
   std::uint64_t* root_;
   std::bitset<kPages> mapped_, writable_;
-  std::bitset<kAreas> large_;
+  std::bitset<kAreas> large_, table_;  // What the entry of each area is; neither: empty.
   std::array<std::uint64_t, kPages> address_{};
 };
 

@@ -26,15 +26,51 @@ TEST(EptWalk, FirstAndLastFrameOfFourLevels) {
 
 TEST(EptWalk, EachMissingTableIsAskedFor) {
   alignas(4096) std::uint64_t tables[4][KVML_EPT_ENTRIES] = {};
-  std::uint64_t* spare = nullptr;
-  bool flush = false;
+  kvml_ept_mapping map{};
+  map.gfn = 7;
+  map.level = KVML_EPT_LEAF_LEVEL;
+  map.leaf = kvml_ept_leaf(kPage, map.level, true);
   for (int i = 1; i < 4; ++i) {
-    EXPECT_EQ(kvml_ept_descend(tables[0], 7, KVML_EPT_LEAF_LEVEL, &spare, &flush), nullptr);
-    spare = tables[i];
+    EXPECT_EQ(kvml_ept_map(tables[0], &map), nullptr);
+    map.spare = tables[i];
   }
-  EXPECT_EQ(kvml_ept_descend(tables[0], 7, KVML_EPT_LEAF_LEVEL, &spare, &flush), tables[3]);
-  EXPECT_EQ(spare, nullptr);
-  EXPECT_FALSE(flush);
+  EXPECT_EQ(kvml_ept_map(tables[0], &map), &tables[3][7]);
+  EXPECT_EQ(map.spare, nullptr);
+  EXPECT_EQ(map.unused, nullptr);
+  EXPECT_FALSE(map.flush);
+  // With all tables there, a spare one stays the caller's.
+  alignas(4096) std::uint64_t spare[KVML_EPT_ENTRIES] = {};
+  map.spare = spare;
+  EXPECT_EQ(kvml_ept_map(tables[0], &map), &tables[3][7]);
+  EXPECT_EQ(map.spare, spare);
+}
+
+TEST(EptWalk, ALargePageThatGoesIsFlushedEvenIfATableIsMissingYet) {
+  alignas(4096) std::uint64_t tables[3][KVML_EPT_ENTRIES] = {};
+  kvml_ept_mapping large{};
+  large.level = KVML_EPT_LARGE_LEVEL;
+  large.leaf = kvml_ept_leaf(kLargePage, large.level, true);
+  for (int i = 1; i < 3; ++i) {
+    kvml_ept_map(tables[0], &large);
+    large.spare = tables[i];
+  }
+  ASSERT_EQ(kvml_ept_map(tables[0], &large), &tables[2][0]);
+  kvml_ept_mapping small{};
+  small.level = KVML_EPT_LEAF_LEVEL;
+  small.leaf = kvml_ept_leaf(kPage, small.level, true);
+  EXPECT_EQ(kvml_ept_map(tables[0], &small), nullptr);
+  EXPECT_TRUE(small.flush);
+  EXPECT_EQ(tables[2][0], 0u);
+}
+
+TEST(EptWalk, RangesMeetTheBordersOfTables) {
+  EptModel ept;
+  for (const unsigned page : {511u, 512u, 1023u}) EXPECT_TRUE(ept.map(page, kPage, false, true));
+  // Of two tables that lie side by side, from the last page of one to the first of the other.
+  EXPECT_TRUE(ept.change(511, 1, KVML_EPT_ZAP));
+  EXPECT_TRUE(ept.change(512, 1, KVML_EPT_WRITE_PROTECT));
+  EXPECT_TRUE(ept.holds());
+  EXPECT_NE(ept.walk(EptModel::frame(1023)) & KVML_EPT_WRITE, 0u);
 }
 
 TEST(EptWalk, ALargePageKeepsItsOwnAddressBits) {
@@ -79,24 +115,38 @@ TEST(EptWalk, ChangesTellWhetherThereWasSomethingToChange) {
   EXPECT_TRUE(ept.holds());
 }
 
+// A root whose tables are there, and a leaf of its own beside the model.
+class EptEntry : public ::testing::Test {
+ protected:
+  kvml_ept_mapping put(std::uint64_t address, bool writable) {
+    kvml_ept_mapping map{};
+    map.level = KVML_EPT_LEAF_LEVEL;
+    map.leaf = kvml_ept_leaf(address, map.level, writable);
+    for (int i = 0; kvml_ept_map(tables_[0], &map) == nullptr && i < 3; ++i)
+      map.spare = tables_[i + 1];
+    return map;
+  }
+  std::uint64_t& entry() { return tables_[3][0]; }
+
+ private:
+  alignas(4096) std::uint64_t tables_[4][KVML_EPT_ENTRIES] = {};
+};
+
 // A vCPU that reads must not take back what another was allowed a moment ago: that one's TLB would
 // still write, and the dirty log would not hear of it.
-TEST(EptWalk, AReadKeepsTheWriteThatAnotherVcpuWasAllowed) {
-  std::uint64_t entry = 0;
-  kvml_ept_set(&entry, KVML_EPT_LEAF_LEVEL, kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, true));
-  entry |= kAccessed | kDirty;  // The processor has been there.
-  const auto replaced =
-      kvml_ept_set(&entry, KVML_EPT_LEAF_LEVEL, kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, false));
-  EXPECT_FALSE(replaced.flush);
-  EXPECT_NE(entry & KVML_EPT_WRITE, 0u);
-  EXPECT_EQ(entry & (kAccessed | kDirty), kAccessed | kDirty);
+TEST_F(EptEntry, AReadKeepsTheWriteThatAnotherVcpuWasAllowed) {
+  put(kPage, true);
+  entry() |= kAccessed | kDirty;  // The processor has been there.
+  EXPECT_FALSE(put(kPage, false).flush);
+  EXPECT_NE(entry() & KVML_EPT_WRITE, 0u);
+  EXPECT_EQ(entry() & (kAccessed | kDirty), kAccessed | kDirty);
 }
 
-TEST(EptWalk, AnotherPageInItsPlaceIsFlushedAndStartsAfresh) {
-  std::uint64_t entry = kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, true) | kDirty;
-  const auto leaf = kvml_ept_leaf(kPage + 0x1000, KVML_EPT_LEAF_LEVEL, false);
-  EXPECT_TRUE(kvml_ept_set(&entry, KVML_EPT_LEAF_LEVEL, leaf).flush);
-  EXPECT_EQ(entry, leaf);
+TEST_F(EptEntry, AnotherPageInItsPlaceIsFlushedAndStartsAfresh) {
+  put(kPage, true);
+  entry() |= kDirty;
+  EXPECT_TRUE(put(kPage + 0x1000, false).flush);
+  EXPECT_EQ(entry(), kvml_ept_leaf(kPage + 0x1000, KVML_EPT_LEAF_LEVEL, false));
 }
 
 TEST(EptWalk, LongRandomHistoriesAgreeWithTheModel) {

@@ -1,5 +1,8 @@
 // A walk through any page tables: bounded, inside what it was given, and right about its own
-// result. Bytes: flags, access, CR3 (2), the address (8), then memory from address 0.
+// result. Bytes: flags, access and more flags, CR3 (2), the address (8), then memory from address
+// 0.
+#include <asm/processor-flags.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -32,11 +35,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 12) return 0;
   Memory memory{std::span(data + 12, size - 12)};
   kvml_paging paging{};
-  paging.enabled = (data[0] & 1) != 0;
-  paging.write_protect = (data[0] & 2) != 0;
-  paging.long_mode = (data[0] & 4) != 0;
-  paging.pae = (data[0] & 8) != 0;
-  paging.large = (data[0] & 16) != 0;
+  const auto flag = [&](unsigned byte, unsigned bit, uint64_t value) {
+    return (data[byte] >> bit & 1) != 0 ? value : 0;
+  };
+  paging.cr0 = flag(0, 0, X86_CR0_PG) | flag(0, 1, X86_CR0_WP);
+  paging.efer = flag(0, 2, KVML_EFER_LMA) | flag(0, 5, KVML_EFER_NXE);
+  paging.cr4 = flag(0, 3, X86_CR4_PAE) | flag(0, 4, X86_CR4_PSE) | flag(0, 6, X86_CR4_SMEP) |
+               flag(0, 7, X86_CR4_SMAP);
+  paging.rflags = flag(1, 0, X86_EFLAGS_AC);
+  paging.physical_bits = static_cast<uint8_t>(36 + flag(1, 3, 10) + flag(1, 5, 6));
   paging.cr3 = data[2] + 256u * data[3];
   paging.read = read;
   paging.context = &memory;
@@ -46,13 +53,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint64_t gpa = 0;
   uint32_t error = 0;
   const int outcome = kvml_guest_walk(&paging, linear, access, &gpa, &error);
-  if (outcome == 0) {
-    if (gpa % 4096 != linear % 4096 || gpa >> 52 != 0) {
-      // Without paging a linear address is a physical one, of whatever size.
-      if (paging.enabled || gpa != (paging.long_mode ? linear : static_cast<uint32_t>(linear)))
-        std::abort();
-    }
-  } else if (outcome != -EFAULT || (error & ~KVML_FAULT_PRESENT) != access || !paging.enabled) {
+  const bool enabled = (paging.cr0 & X86_CR0_PG) != 0;
+  const bool long_mode = (paging.efer & KVML_EFER_LMA) != 0;
+  if (!long_mode) linear = static_cast<uint32_t>(linear);
+  const bool canonical = !long_mode || linear + (1ULL << 47) < 1ULL << 48;
+  if ((outcome == -EINVAL) == canonical) std::abort();
+  if (!canonical) {
+    if (memory.reads != 0) std::abort();
+  } else if (outcome == 0) {
+    if (enabled ? gpa % 4096 != linear % 4096 || gpa >> paging.physical_bits != 0 : gpa != linear)
+      std::abort();
+  } else if (outcome == -EFAULT && enabled) {
+    // The access itself, perhaps without the word that it was a fetch, and what went wrong.
+    const uint32_t reasons = error & (KVML_FAULT_PRESENT | KVML_FAULT_RESERVED);
+    if (((error ^ reasons) | (access & KVML_ACCESS_FETCH)) != access) std::abort();
+    if (reasons == KVML_FAULT_RESERVED) std::abort();
+  } else {
     std::abort();
   }
   return 0;
