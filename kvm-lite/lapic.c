@@ -45,10 +45,11 @@ u32 kvml_lapic_timer_ticks(struct kvml_vcpu *vcpu)
 	struct kvml_apic_effects effects = {};
 	/* The vCPU's own thread sets it; the host's timer, which clears it, is off. */
 	const u64 deadline = READ_ONCE(apic->tsc_deadline);
-	const u64 now = guest_tsc(vcpu);
+	u64 now;
 
 	if (likely(!deadline))
 		return KVML_TIMER_IDLE;
+	now = guest_tsc(vcpu);
 	if (deadline > now)
 		return min_t(u64, ((deadline - now) >> kvml_vmx.timer_shift) + 1, KVML_TIMER_IDLE);
 	spin_lock(&vcpu->lapic.lock);
