@@ -19,8 +19,10 @@ need_root() {
   [ "$(id -u)" -eq 0 ] || die "must run as root: $1"
 }
 
-# digest FILE...: one word that changes when a file's name or content does.
-digest() { sha256sum -- "$@" | sha256sum | cut -c1-16; }
+# digest FILE...: one word that changes when a file's name or content does, but not with the folder it lies in.
+digest() {
+  { printf '%s\n' "${@##*/}" && sha256sum -- "$@" | cut -c1-64; } | sha256sum | cut -c1-16
+}
 
 # up_to_date STAMP DIGEST: the output beside STAMP was made from inputs with this digest.
 up_to_date() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
