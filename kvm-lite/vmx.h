@@ -21,6 +21,7 @@ struct kvml_vmx_config {
 	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
 	bool large_pages;
 	bool accessed_dirty;
+	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 efer, pat, star, lstar, cstar, fmask;	/* of the host */
 };
