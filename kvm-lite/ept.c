@@ -62,6 +62,7 @@ struct fault {
 	u64 gfn;
 	unsigned long hva;
 	bool write;
+	bool execute;
 	bool writable;		/* the entries may allow writes */
 	bool logged;		/* dirty logging: 4 KiB pages, a write at a time */
 	u32 count;		/* of pages: the one at gfn, and those behind it that are here as well */
@@ -99,7 +100,7 @@ static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
 {
 	const u64 first = fault->gfn & ~(u64)(KVML_EPT_LARGE_PAGES - 1);
 
-	if (!kvml_vmx.large_pages || fault->logged)
+	if (!kvml_vmx.large_pages || fault->logged || (fault->execute && kvml_vmx.small_code))
 		return false;
 	if (first < slot->gfn || first + KVML_EPT_LARGE_PAGES > slot->gfn + slot->pages)
 		return false;
@@ -114,7 +115,9 @@ static u64 leaf_of(const struct fault *fault, u32 index, int level)
 {
 	const bool writable = fault->writable && (!fault->logged || fault->write);
 
-	return kvml_ept_leaf(page_to_phys(fault->pages[index]), level, writable);
+	const u64 leaf = kvml_ept_leaf(page_to_phys(fault->pages[index]), level, writable);
+
+	return level > KVML_EPT_LEAF_LEVEL && kvml_vmx.small_code ? leaf & ~KVML_EPT_EXECUTE : leaf;
 }
 
 /* ept.lock held. False: a table is missing, fault->spare is to be filled. */
@@ -230,10 +233,14 @@ static int try_to_map(struct kvml_vm *vm, struct kvml_memslot *slot, struct faul
 	return complete ? 0 : -EAGAIN;
 }
 
-int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write)
+int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 {
 	struct kvml_vm *vm = vcpu->vm;
-	struct fault fault = { .gfn = gpa >> PAGE_SHIFT, .write = write };
+	struct fault fault = {
+		.gfn = gpa >> PAGE_SHIFT,
+		.write = violation & EPT_VIOLATION_ACC_WRITE,
+		.execute = violation & EPT_VIOLATION_ACC_INSTR,
+	};
 	struct kvml_memslot *slot;
 	int outcome = -ENOENT;
 

@@ -29,6 +29,17 @@ u64 kvml_ept_leaf(u64 address, int level, bool writable)
 	return (address & KVML_EPT_ADDRESS) | bits;
 }
 
+/* Small leaves in place of a large one, which allow what it did, and to execute. */
+static void split(u64 *table, u64 large)
+{
+	const u64 first = large & LARGE_ADDRESS;
+	const u64 bits = (large & ~(LARGE_ADDRESS | LARGE)) | KVML_EPT_EXECUTE;
+	u64 i;
+
+	for (i = 0; i < KVML_EPT_ENTRIES; i++)
+		table[i] = (first + (i << 12)) | bits;
+}
+
 u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map)
 {
 	u64 *entry = &root[kvml_ept_index(map->gfn, KVML_EPT_ROOT_LEVEL)];
@@ -36,14 +47,14 @@ u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map)
 	int level;
 
 	for (level = KVML_EPT_ROOT_LEVEL; level > map->level; level--) {
-		/* A 2 MiB leaf on the way no longer holds. */
-		if (*entry && is_leaf(*entry, level)) {
-			WRITE_ONCE(*entry, 0);
-			map->flush = true;
-		}
-		if (!*entry) {
+		const bool large = *entry && is_leaf(*entry, level);
+
+		if (!*entry || large) {
 			if (!map->spare)
 				return NULL;
+			if (large)
+				split(map->spare, *entry);
+			map->flush |= large;
 			WRITE_ONCE(*entry, kvml_address_of(map->spare) | ALL);
 			map->spare = NULL;
 		}

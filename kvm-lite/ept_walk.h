@@ -48,9 +48,9 @@ struct kvml_ept_mapping {
 };
 
 /*
- * Puts the leaf in its place, instead of what is there. The entry, whose neighbours up to the end of
- * its table map the pages behind it; null if a table is missing and none is to spare: to be called
- * again with one, after a flush if it is due. What is allowed for the same page already stays so.
+ * Puts the leaf in its place, instead of what is there; a large leaf around it is split. The entry,
+ * whose neighbours up to the end of its table map the pages behind it; null if a table is missing and
+ * none is to spare: to be called again with one. What is allowed for the same page already stays so.
  */
 u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map);
 

@@ -248,10 +248,10 @@ int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
 /* ----- ept.c ----- */
 int kvml_ept_create(struct kvml_vm *vm);
 void kvml_ept_destroy(struct kvml_vm *vm);
-/* Makes @gpa accessible as @write says. 0; -ENOENT: no slot there (MMIO), or a write to read-only
+/* Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write to read-only
  * memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
  */
-int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, bool write);
+int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 /* After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held. */
 void kvml_ept_flush(struct kvml_vm *vm);
 

@@ -269,7 +269,7 @@ enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 	/* An IRET that faulted had unblocked NMIs already. */
 	if ((qualification & BIT(12)) && !vectoring)
 		vmx_set_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
-	outcome = kvml_ept_fault(vcpu, gpa, qualification & BIT(1));
+	outcome = kvml_ept_fault(vcpu, gpa, qualification);
 	switch (outcome) {
 	case 0:
 	case -EINTR:

@@ -80,6 +80,15 @@ static void flush_l1d(void)
 		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 }
 
+/* VMSCAPE: what the guest taught the branch predictor must not steer user space. */
+static void mistrust_predictions(void)
+{
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+#endif
+}
+
 /* What came for the host while the guest ran, and has to be served with interrupts off. */
 static void serve_host_exceptions(u32 reason)
 {
@@ -187,6 +196,7 @@ static enum kvml_next run_once(struct kvml_vcpu *vcpu)
 		preempt_enable();
 		return entry_instruction_failed(vcpu);
 	}
+	mistrust_predictions();
 	serve_host_exceptions(vmread(VM_EXIT_REASON));
 	/* An interrupt that brought us out is served here. */
 	local_irq_enable();

@@ -106,6 +106,7 @@ static void put(struct kvml_vcpu *vcpu)
 	load_fixmap_gdt(smp_processor_id());
 	/* And that of the TSS to 104 bytes, which hides the ports that ioperm() and iopl() gave. */
 	invalidate_tss_limit();
+	kvml_vmcs_put();
 }
 
 static void scheduled_in(struct preempt_notifier *notifier, int cpu)
@@ -322,11 +323,7 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 	outcome = kvml_vmcs_create(vcpu);
 	if (outcome)
 		goto free;
-	outcome = kvml_vmx_get();
-	if (outcome)
-		goto free;
 	power_up(vcpu);
-	kvml_vmx_put();
 	return vcpu;
 
 free:
@@ -367,6 +364,8 @@ long kvml_vcpu_create(struct kvml_vm *vm, unsigned long id)
 
 	if (id >= KVML_VCPUS_MAX)
 		return -EINVAL;
+	if (kvml_vmx_stopping())
+		return -ESHUTDOWN;
 	mutex_lock(&vm->lock);
 	outcome = add_vcpu(vm, id);
 	mutex_unlock(&vm->lock);

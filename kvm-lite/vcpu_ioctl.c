@@ -245,11 +245,10 @@ long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argu
 		return -EIO;
 	if (_IOC_TYPE(command) != KVMIO)
 		return -EINVAL;
+	if (kvml_vmx_stopping())
+		return -ESHUTDOWN;
 	if (mutex_lock_killable(&vcpu->lock))
 		return -EINTR;
-	outcome = kvml_vmx_get();
-	if (outcome)
-		goto unlock;
 	if (command == KVM_RUN) {
 		outcome = argument ? -EINVAL : kvml_vcpu_run(vcpu);
 	} else {
@@ -257,8 +256,6 @@ long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argu
 		outcome = loaded_ioctl(vcpu, command, argument);
 		kvml_vcpu_put(vcpu);
 	}
-	kvml_vmx_put();
-unlock:
 	mutex_unlock(&vcpu->lock);
 	return outcome;
 }

@@ -4,12 +4,10 @@
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/reboot.h>
-#include <linux/syscore_ops.h>
-#include <linux/version.h>
+#include <linux/suspend.h>
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/nospec-branch.h>
-#include <asm/reboot.h>
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
 
@@ -23,6 +21,8 @@
 struct vmx_cpu {
 	struct page *region;		/* of VMXON */
 	bool on;
+	bool in_use;			/* a vCPU is loaded */
+	bool leaving;			/* VMX is to be off whenever no vCPU is loaded */
 	struct list_head loaded;	/* kvml_vcpu.vmcs_entry, changed with interrupts off */
 	u64 last;			/* physical address of the VMCS that ran last */
 };
@@ -31,45 +31,29 @@ static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
 static DEFINE_IDA(vpids);
 static u64 *msr_bitmap;
 static int hotplug_state;
-static atomic_t users;
 static bool stopping;
 
 /* ----- VMXON on each CPU ----- */
 
-static int vmxon(u64 address)
+/* A VMXON region or a VMCS. */
+static struct page *allocate_region(gfp_t flags)
+{
+	struct page *page = alloc_page(flags | __GFP_ZERO);
+
+	if (page)
+		*(u32 *)page_address(page) = kvml_vmx.revision;
+	return page;
+}
+
+static bool vmxon(u64 address)
 {
 	asm goto("1: vmxon %0\n\t"
 			  "jna %l[failed]\n\t"
 			  _ASM_EXTABLE(1b, %l[failed])
 			  : : "m" (address) : "cc", "memory" : failed);
-	return 0;
+	return true;
 failed:
-	return -EIO;
-}
-
-/* Interrupts off, on the CPU in question. */
-static int enable_this_cpu(void)
-{
-	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
-	int outcome;
-
-	if (cpu->on)
-		return 0;
-	if (cr4_read_shadow() & X86_CR4_VMXE) {
-		pr_err(KVML_NAME ": another hypervisor (kvm-intel?) uses VMX on CPU %d\n",
-		       smp_processor_id());
-		return -EBUSY;
-	}
-	cr4_set_bits(X86_CR4_VMXE);
-	outcome = vmxon(page_to_phys(cpu->region));
-	if (outcome) {
-		cr4_clear_bits(X86_CR4_VMXE);
-		pr_err(KVML_NAME ": VMXON failed on CPU %d; does the firmware allow VMX?\n",
-		       smp_processor_id());
-		return outcome;
-	}
-	cpu->on = true;
-	return 0;
+	return false;
 }
 
 static void vmclear(u64 address)
@@ -77,115 +61,126 @@ static void vmclear(u64 address)
 	asm volatile("vmclear %0" : : "m" (address) : "cc", "memory");
 }
 
-/* Interrupts off. Writes every VMCS back to memory, from where another CPU can load it. */
-static void disable_this_cpu(void)
+/* Interrupts off, on the CPU in question. */
+static void enable_this_cpu(struct vmx_cpu *cpu)
 {
-	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
+	if (cpu->on)
+		return;
+	if (cr4_read_shadow() & X86_CR4_VMXE) {
+		pr_err_ratelimited(KVML_NAME ": another hypervisor (kvm-intel?) uses VMX on CPU %d\n",
+				   smp_processor_id());
+		return;
+	}
+	cr4_set_bits(X86_CR4_VMXE);
+	cpu->on = vmxon(page_to_phys(cpu->region));
+	if (cpu->on)
+		return;
+	cr4_clear_bits(X86_CR4_VMXE);
+	pr_err_ratelimited(KVML_NAME ": VMXON failed on CPU %d; does the firmware allow VMX?\n",
+			   smp_processor_id());
+}
+
+/* Writes the VMCS back to memory, from where another CPU can load it. */
+static void unload_vmcs(struct kvml_vcpu *vcpu)
+{
+	vmclear(page_to_phys(vcpu->vmcs));
+	list_del_init(&vcpu->vmcs_entry);
+	vcpu->launched = false;
+	vcpu->vmcs_cpu = -1;
+}
+
+/* As enable_this_cpu(). */
+static void disable_this_cpu(struct vmx_cpu *cpu)
+{
 	struct kvml_vcpu *vcpu, *next;
 
 	if (!cpu->on)
 		return;
-	list_for_each_entry_safe(vcpu, next, &cpu->loaded, vmcs_entry) {
-		vmclear(page_to_phys(vcpu->vmcs));
-		list_del_init(&vcpu->vmcs_entry);
-		vcpu->launched = false;
-		vcpu->vmcs_cpu = -1;
-	}
+	list_for_each_entry_safe(vcpu, next, &cpu->loaded, vmcs_entry)
+		unload_vmcs(vcpu);
 	asm volatile("vmxoff" : : : "cc", "memory");
 	cr4_clear_bits(X86_CR4_VMXE);
 	cpu->on = false;
 }
 
-static int bring_up(unsigned int cpu)
+/*
+ * VMX cannot simply go off when a CPU does, or the machine sleeps or ends: threads may run until
+ * later, with a vCPU loaded or about to load it. So from then on each turns it on for itself.
+ */
+static void start_leaving(void *unused)
 {
-	unsigned long flags;
-	int outcome;
-
-	local_irq_save(flags);
-	outcome = enable_this_cpu();
-	local_irq_restore(flags);
-	return outcome;
-}
-
-static int take_down(unsigned int cpu)
-{
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
 	unsigned long flags;
 
 	local_irq_save(flags);
-	disable_this_cpu();
+	cpu->leaving = true;
+	if (!cpu->in_use)
+		disable_this_cpu(cpu);
 	local_irq_restore(flags);
+}
+
+/* What fails here is tried again when a vCPU is loaded. */
+static void stop_leaving(void *unused)
+{
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
+	unsigned long flags;
+
+	local_irq_save(flags);
+	cpu->leaving = false;
+	enable_this_cpu(cpu);
+	local_irq_restore(flags);
+}
+
+static int bring_up(unsigned int number)
+{
+	struct vmx_cpu *cpu = per_cpu_ptr(&vmx_cpus, number);
+
+	if (!cpu->region) {
+		INIT_LIST_HEAD(&cpu->loaded);
+		cpu->region = allocate_region(GFP_KERNEL);
+		if (!cpu->region)
+			return -ENOMEM;
+	}
+	stop_leaving(NULL);
+	return cpu->on ? 0 : -EBUSY;
+}
+
+static int take_down(unsigned int number)
+{
+	start_leaving(NULL);
 	return 0;
 }
 
-/* The last CPU, while the machine sleeps; the others were taken offline. */
-#ifdef KVML_NEW_SYSCORE
-#define SYSCORE_ARGUMENT	void *unused
-#else
-#define SYSCORE_ARGUMENT	void
-#endif
-
-static int suspend(SYSCORE_ARGUMENT)
+static int sleep_or_wake(struct notifier_block *block, unsigned long event, void *unused)
 {
-	disable_this_cpu();
-	return 0;
+	switch (event) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+		on_each_cpu(start_leaving, NULL, 1);
+		break;
+	default:
+		on_each_cpu(stop_leaving, NULL, 1);
+	}
+	return NOTIFY_OK;
 }
 
-static void resume(SYSCORE_ARGUMENT)
-{
-	enable_this_cpu();
-}
-
-#ifdef KVML_NEW_SYSCORE
-static const struct syscore_ops power_ops = { .suspend = suspend, .resume = resume };
-static struct syscore power = { .ops = &power_ops };
-
-static void watch_power(void)
-{
-	register_syscore(&power);
-}
-
-static void unwatch_power(void)
-{
-	unregister_syscore(&power);
-}
-#else
-static struct syscore_ops power_ops = { .suspend = suspend, .resume = resume };
-
-static void watch_power(void)
-{
-	register_syscore_ops(&power_ops);
-}
-
-static void unwatch_power(void)
-{
-	unregister_syscore_ops(&power_ops);
-}
-#endif
-
-static void disable_on(void *unused)
-{
-	disable_this_cpu();
-}
-
-int kvml_vmx_get(void)
-{
-	atomic_inc(&users);
-	/* Pairs with the barrier in reboot(): one of the two sees the other. */
-	smp_mb__after_atomic();
-	if (likely(!READ_ONCE(stopping)))
-		return 0;
-	atomic_dec(&users);
-	return -ESHUTDOWN;
-}
-
-void kvml_vmx_put(void)
-{
-	atomic_dec(&users);
-}
+static struct notifier_block sleep_notifier = { .notifier_call = sleep_or_wake };
 
 bool kvml_vmx_stopping(void)
 {
 	return READ_ONCE(stopping);
+}
+
+static bool is_any_on(void)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		if (READ_ONCE(per_cpu(vmx_cpus, cpu).on))
+			return true;
+	}
+	return false;
 }
 
 /* The next kernel or the firmware must not find VMX on: it blocks INIT. */
@@ -194,47 +189,22 @@ static int reboot(struct notifier_block *block, unsigned long value, void *unuse
 	int tries;
 
 	WRITE_ONCE(stopping, true);
-	/* Pairs with the barrier in kvml_vmx_get(). */
-	smp_mb();
 	kvml_kick_all();
-	for (tries = 0; atomic_read(&users) && tries < 100; tries++)
+	on_each_cpu(start_leaving, NULL, 1);
+	for (tries = 0; is_any_on() && tries < 100; tries++)
 		msleep(20);
-	/* A thread that is still in there would fault without VMX: then leaving it on is better. */
-	if (atomic_read(&users))
-		pr_warn(KVML_NAME ": VMX stays on, %d vCPU threads do not stop\n",
-			atomic_read(&users));
-	else
-		on_each_cpu(disable_on, NULL, 1);
 	return NOTIFY_OK;
 }
 
 static struct notifier_block reboot_notifier = { .notifier_call = reboot };
-
-static int allocate_regions(void)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct vmx_cpu *state = per_cpu_ptr(&vmx_cpus, cpu);
-
-		INIT_LIST_HEAD(&state->loaded);
-		state->region = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
-		if (!state->region)
-			return -ENOMEM;
-		*(u32 *)page_address(state->region) = kvml_vmx.revision;
-	}
-	return 0;
-}
 
 static void free_regions(void)
 {
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		struct page *region = per_cpu_ptr(&vmx_cpus, cpu)->region;
-
-		if (region)
-			__free_page(region);
+		if (per_cpu(vmx_cpus, cpu).region)
+			__free_page(per_cpu(vmx_cpus, cpu).region);
 	}
 }
 
@@ -271,16 +241,15 @@ int kvml_vmx_init(void)
 
 	if (outcome)
 		return outcome;
-	outcome = allocate_regions();
-	outcome = outcome ?: create_msr_bitmap();
+	outcome = create_msr_bitmap();
 	if (outcome)
-		goto free;
+		return outcome;
 	outcome = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "kvm-lite:online", bring_up,
 				    take_down);
 	if (outcome < 0)
 		goto free;
 	hotplug_state = outcome;
-	watch_power();
+	register_pm_notifier(&sleep_notifier);
 	register_reboot_notifier(&reboot_notifier);
 	return 0;
 
@@ -293,7 +262,7 @@ free:
 void kvml_vmx_exit(void)
 {
 	unregister_reboot_notifier(&reboot_notifier);
-	unwatch_power();
+	unregister_pm_notifier(&sleep_notifier);
 	cpuhp_remove_state(hotplug_state);
 	free_page((unsigned long)msr_bitmap);
 	free_regions();
@@ -312,10 +281,9 @@ int kvml_vmcs_create(struct kvml_vcpu *vcpu)
 {
 	int vpid;
 
-	vcpu->vmcs = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	vcpu->vmcs = allocate_region(GFP_KERNEL_ACCOUNT);
 	if (!vcpu->vmcs)
 		return -ENOMEM;
-	*(u32 *)page_address(vcpu->vmcs) = kvml_vmx.revision;
 	vcpu->vmcs_cpu = -1;
 	vcpu->last_cpu = -1;
 	INIT_LIST_HEAD(&vcpu->vmcs_entry);
@@ -335,12 +303,8 @@ static void clear_here(void *data)
 	struct kvml_vcpu *vcpu = data;
 
 	/* The CPU may have gone offline, or the VMCS may have moved, before this ran. */
-	if (vcpu->vmcs_cpu != smp_processor_id())
-		return;
-	vmclear(page_to_phys(vcpu->vmcs));
-	list_del_init(&vcpu->vmcs_entry);
-	vcpu->launched = false;
-	vcpu->vmcs_cpu = -1;
+	if (vcpu->vmcs_cpu == smp_processor_id())
+		unload_vmcs(vcpu);
 }
 
 static void clear_vmcs(struct kvml_vcpu *vcpu)
@@ -362,29 +326,42 @@ void kvml_vmcs_destroy(struct kvml_vcpu *vcpu)
 
 bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 {
-	const int cpu = smp_processor_id();
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
 	const u64 address = page_to_phys(vcpu->vmcs);
 	unsigned long flags;
-	bool moved = false;
+	bool moved;
 
-	if (vcpu->vmcs_cpu != cpu) {
+	/* First of all: an interrupt may turn VMX off as long as nobody is here. */
+	WRITE_ONCE(cpu->in_use, true);
+	moved = READ_ONCE(vcpu->vmcs_cpu) != smp_processor_id();
+	if (moved)
 		clear_vmcs(vcpu);
+	if (moved) {
 		local_irq_save(flags);
+		enable_this_cpu(cpu);
 		/* A VMCS that was never loaded has to be cleared, too. */
 		vmclear(address);
-		list_add(&vcpu->vmcs_entry, &per_cpu(vmx_cpus, cpu).loaded);
+		list_add(&vcpu->vmcs_entry, &cpu->loaded);
 		vcpu->launched = false;
-		vcpu->vmcs_cpu = cpu;
+		vcpu->vmcs_cpu = smp_processor_id();
 		local_irq_restore(flags);
-		moved = true;
 	}
 	asm volatile("vmptrld %0" : : "m" (address) : "cc", "memory");
 	/* One guest's training of the branch predictor must not steer the next one's. */
-	if (this_cpu_read(vmx_cpus.last) != address) {
-		this_cpu_write(vmx_cpus.last, address);
+	if (cpu->last != address) {
+		cpu->last = address;
 		indirect_branch_prediction_barrier();
 	}
 	return moved;
+}
+
+void kvml_vmcs_put(void)
+{
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
+
+	WRITE_ONCE(cpu->in_use, false);
+	if (unlikely(READ_ONCE(cpu->leaving)))
+		start_leaving(NULL);
 }
 
 static void setup_controls(struct kvml_vcpu *vcpu)

@@ -21,6 +21,7 @@ struct kvml_vmx_config {
 	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
 	bool large_pages;
 	bool accessed_dirty;
+	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 efer, pat, star, lstar, cstar, fmask;	/* of the host */
 };
@@ -39,12 +40,7 @@ int kvml_vmx_read_capabilities(void);
 int kvml_vmx_init(void);
 void kvml_vmx_exit(void);
 
-/*
- * Around everything that uses a VMCS: keeps VMX on. -ESHUTDOWN: the machine is going down. Whoever
- * stays long in between asks kvml_vmx_stopping() from time to time.
- */
-int kvml_vmx_get(void);
-void kvml_vmx_put(void);
+/* The machine is going down: no vCPU is to be loaded any more. */
 bool kvml_vmx_stopping(void);
 
 /* Allocates the VMCS and its VPID. */
@@ -52,6 +48,8 @@ int kvml_vmcs_create(struct kvml_vcpu *vcpu);
 void kvml_vmcs_destroy(struct kvml_vcpu *vcpu);
 /* Makes the vCPU's VMCS the current one of this CPU; preemption off. True: it came from elsewhere. */
 bool kvml_vmcs_load(struct kvml_vcpu *vcpu);
+/* The vCPU leaves this CPU, where its VMCS may stay; preemption off. */
+void kvml_vmcs_put(void);
 /* Controls and the host's constant state, once; loaded. */
 void kvml_vmcs_setup(struct kvml_vcpu *vcpu);
 /* The host's state that differs from CPU to CPU; loaded, at each arrival on a CPU. */

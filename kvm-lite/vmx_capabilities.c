@@ -2,6 +2,7 @@
 /* What the processor's VMX can do, and whether that is enough. */
 #include "internal.h"
 
+#include <linux/cpu.h>
 #include <asm/cpufeature.h>
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
@@ -86,6 +87,7 @@ static int read_ept(void)
 
 static void read_mitigations(void)
 {
+	kvml_vmx.small_code = boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off();
 	if (!boot_cpu_has_bug(X86_BUG_L1TF) || l1tf_mitigation == L1TF_MITIGATION_OFF)
 		return;
 	kvml_vmx.flush_l1d = boot_cpu_has(X86_FEATURE_FLUSH_L1D);

@@ -45,7 +45,7 @@ class EptModel final {
     const unsigned first = large ? area * KVML_EPT_LARGE_PAGES : page;
     const std::uint64_t base = large ? address & ~0x1fffffULL : address;
     const bool table_goes = large && table_[area];
-    const bool mapped_so = mapped_[first] && large == large_[area];
+    const bool mapped_so = mapped_[first] && (!large || large_[area]);
     const bool same = mapped_so && address_[first] == base;
     const bool other = (mapped_so && !same) || table_goes || (!large && large_[area]);
 
@@ -61,7 +61,6 @@ class EptModel final {
 
     // What was allowed for the same page stays allowed.
     const bool allowed = writable || (same && writable_[first]);
-    if (large || large_[area]) forget(area);
     large_[area] = large;
     table_[area] = !large;
     for (unsigned i = 0; i < (large ? KVML_EPT_LARGE_PAGES : 1); ++i) {
@@ -140,11 +139,6 @@ class EptModel final {
   }
   static void release(std::uint64_t* table) {
     if (tables().erase(table) != 1) std::abort();  // Freed twice, or never a table.
-  }
-
-  void forget(unsigned area) {
-    for (unsigned i = 0; i < KVML_EPT_LARGE_PAGES; ++i)
-      mapped_[area * KVML_EPT_LARGE_PAGES + i] = false;
   }
 
   std::uint64_t* root_;

@@ -45,22 +45,31 @@ TEST(EptWalk, EachMissingTableIsAskedFor) {
   EXPECT_EQ(map.spare, spare);
 }
 
-TEST(EptWalk, ALargePageThatGoesIsFlushedEvenIfATableIsMissingYet) {
-  alignas(4096) std::uint64_t tables[3][KVML_EPT_ENTRIES] = {};
+// On processors that must not execute from large pages, the guest's code is in small ones.
+TEST(EptWalk, ALargePageIsSplitIntoSmallOnesThatExecute) {
+  alignas(4096) std::uint64_t tables[4][KVML_EPT_ENTRIES] = {};
   kvml_ept_mapping large{};
   large.level = KVML_EPT_LARGE_LEVEL;
-  large.leaf = kvml_ept_leaf(kLargePage, large.level, true);
+  large.leaf = kvml_ept_leaf(kLargePage, large.level, true) & ~KVML_EPT_EXECUTE;
   for (int i = 1; i < 3; ++i) {
     kvml_ept_map(tables[0], &large);
     large.spare = tables[i];
   }
   ASSERT_EQ(kvml_ept_map(tables[0], &large), &tables[2][0]);
+  tables[2][0] |= kAccessed | kDirty;
   kvml_ept_mapping small{};
+  small.gfn = 3;
   small.level = KVML_EPT_LEAF_LEVEL;
-  small.leaf = kvml_ept_leaf(kPage, small.level, true);
+  small.leaf = kvml_ept_leaf(kLargePage + 3 * 4096, small.level, false);
   EXPECT_EQ(kvml_ept_map(tables[0], &small), nullptr);
+  EXPECT_FALSE(small.flush);  // Nothing is changed before there is a table.
+  small.spare = tables[3];
+  EXPECT_EQ(kvml_ept_map(tables[0], &small), &tables[3][3]);
   EXPECT_TRUE(small.flush);
-  EXPECT_EQ(tables[2][0], 0u);
+  for (std::uint64_t i = 0; i < KVML_EPT_ENTRIES; ++i) {
+    EXPECT_EQ(tables[3][i],
+              kvml_ept_leaf(kLargePage + i * 4096, KVML_EPT_LEAF_LEVEL, true) | kAccessed | kDirty);
+  }
 }
 
 TEST(EptWalk, RangesMeetTheBordersOfTables) {
@@ -89,12 +98,12 @@ TEST(EptWalk, ALargePageTakesThePlaceOfATable) {
   EXPECT_TRUE(ept.holds());
 }
 
-TEST(EptWalk, ASmallPageShattersALargeOne) {
+TEST(EptWalk, ASmallPageLeavesTheRestOfALargeOne) {
   EptModel ept;
   EXPECT_TRUE(ept.map(0, kLargePage, true, true));
   EXPECT_TRUE(ept.map(9, kPage, false, true));
   EXPECT_TRUE(ept.holds());
-  EXPECT_EQ(ept.walk(EptModel::frame(8)), 0u);
+  EXPECT_EQ(ept.walk(EptModel::frame(8)) & KVML_EPT_ADDRESS, kLargePage + 8 * 4096);
 }
 
 TEST(EptWalk, ZapOfAPartOfALargePageTakesAllOfIt) {

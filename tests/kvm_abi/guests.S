@@ -120,6 +120,19 @@ GUEST long_mmio_load
   DONE
 END long_mmio_load
 
+// Data, code and data again in what may be one large page: code at RSI, of store_and_return.
+GUEST long_store_call
+  mov %eax, (%rdi)
+  call *%rsi
+  mov %eax, 0x100000(%rdi)
+  DONE
+END long_store_call
+
+GUEST store_and_return
+  mov %eax, 0x3000(%rdi)
+  ret
+END store_and_return
+
 GUEST long_store
   mov %eax, (%rdi)
   DONE

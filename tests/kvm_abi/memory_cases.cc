@@ -9,6 +9,8 @@
 
 KVM_ABI_GUEST(long_store)
 KVM_ABI_GUEST(long_load)
+KVM_ABI_GUEST(long_store_call)
+KVM_ABI_GUEST(store_and_return)
 
 namespace kvm_abi {
 namespace {
@@ -137,10 +139,44 @@ void discarded_pages(const Descriptor& system) {
   expect_equal(machine.vcpu().regs().rax & 0xffffffff, 0, "a discarded page");
 }
 
+// Code and data in one 2 MiB page of the process. Some processors must not execute from such pages,
+// so that a hypervisor has to split it in between.
+void large_page(const Descriptor& system) {
+  constexpr std::size_t kLarge = 2u << 20;
+  struct Mapping {
+    void* at =
+        mmap(nullptr, 2 * kLarge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ~Mapping() { munmap(at, 2 * kLarge); }
+  } mapping;
+  expect(mapping.at != MAP_FAILED, "no memory for a slot");
+  const auto first = reinterpret_cast<std::uintptr_t>(mapping.at);
+  auto* const page = static_cast<char*>(mapping.at) + (kLarge - first % kLarge) % kLarge;
+  madvise(page, kLarge, MADV_HUGEPAGE);
+  const Guest code = store_and_return();
+  std::memcpy(page + 0x5000, code.data(), code.size());
+  Machine machine(system);
+  machine.set_slot(1, kSecond, kLarge, page);
+  const auto word = [page](std::size_t offset) {
+    std::uint32_t value = 0;
+    std::memcpy(&value, page + offset, sizeof(value));
+    return value;
+  };
+  for (std::uint32_t round = 1; round < 4; ++round) {
+    kvm_regs regs = store(kSecond, round);
+    regs.rsi = kSecond + 0x5000;
+    machine.load_long(long_store_call(), regs);
+    machine.vcpu().expect_end("code in a large page");
+    expect_equal(word(0), round, "the store before the code");
+    expect_equal(word(0x3000), round, "the store of the code");
+    expect_equal(word(0x100000), round, "the store behind the code");
+  }
+}
+
 constexpr Case kCases[] = {
-    {"slot-refused", refused}, {"slot-added-deleted", added_deleted},
-    {"slot-moved", moved},     {"slot-read-only", read_only},
-    {"dirty-log", dirty_log},  {"discarded-pages", discarded_pages},
+    {"slot-refused", refused},  {"slot-added-deleted", added_deleted},
+    {"slot-moved", moved},      {"slot-read-only", read_only},
+    {"dirty-log", dirty_log},   {"discarded-pages", discarded_pages},
+    {"large-page", large_page},
 };
 
 }  // namespace

@@ -3,9 +3,15 @@
 # shellcheck shell=dash
 . /hosts.sh
 failed=0
-on_kvm_intel 'kvm-abi /dev/kvm --ioctls >/tmp/intel-ioctls; kvm-abi /dev/kvm 2>&1 | tee /tmp/intel | grep "^total\|^not ok\|^unable" | sed "s/^/kvm-intel: /"'
 kvm-abi /dev/kvm-lite --ioctls >/tmp/lite-ioctls
 kvm-abi /dev/kvm-lite 2>&1 | tee /tmp/lite | grep '^case' | sed 's/^/kvm-lite: /'
+ran=lite
+# On the debug host kvm-intel makes lockdep complain, and stop.
+if [ ! -e /proc/lockdep_stats ]; then
+  on_kvm_intel 'kvm-abi /dev/kvm --ioctls >/tmp/intel-ioctls; kvm-abi /dev/kvm 2>&1 | tee /tmp/intel | grep "^total\|^not ok\|^unable" | sed "s/^/kvm-intel: /"'
+  ran='intel lite'
+fi
+touch /tmp/intel /tmp/intel-ioctls
 
 # outcome FILE CASE: ok, absent, unable, "not ok", or silent when the program ended before.
 outcome() {
@@ -31,7 +37,7 @@ printf '%-7s %-32s %-10s %s\n' level ioctl kvm-intel kvm-lite
 awk '$1 != "ioctl" { next }
   FNR == NR { intel[$2, $3] = $4; next }
   { printf "%-7s %-32s %-10s %s\n", $2, $3, intel[$2, $3], $4 }' /tmp/intel-ioctls /tmp/lite-ioctls
-for file in intel lite; do
+for file in $ran; do
   tail -n 1 /tmp/$file
   grep -q '^total' /tmp/$file && continue
   echo "not ok abi-complete: the program ended on $file in case $(sed -n 's/^case //p' /tmp/$file | tail -n 1)"
