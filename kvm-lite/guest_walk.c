@@ -32,32 +32,21 @@ static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
 		!(paging->cr0 & X86_CR0_WP);
 }
 
-/* What has to be 0 in a present entry; @offset: the bits of an address that a page there keeps. */
-static u64 reserved_bits(const struct kvml_paging *paging, bool wide, int level, bool page,
-			 u64 offset)
-{
-	const u64 beyond = ~0ULL << paging->physical_bits;
-	u64 bits = beyond & (paging->efer & KVML_EFER_LMA ? ENTRY_ADDRESS : ~NO_EXECUTE);
-
-	if (!wide)
-		return page && level == 2 ? (beyond >> 19 & HIGH_ADDRESS_32) | BIT_ULL(21) : 0;
-	if (!(paging->efer & KVML_EFER_NXE))
-		bits |= NO_EXECUTE;
-	if (level == 4)
-		bits |= LARGE;
-	/* A large page's own address bits, but for the one that is its PAT. */
-	return page ? bits | (offset & ~GENMASK_ULL(12, 0)) : bits;
-}
-
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
 {
 	const bool long_mode = paging->efer & KVML_EFER_LMA;
 	const bool wide = long_mode || (paging->cr4 & X86_CR4_PAE);
+	const bool no_execute = wide && (paging->efer & KVML_EFER_NXE);
 	const u32 bits = wide ? 9 : 10;
 	const u32 size = wide ? 8 : 4;
 	/* The highest level whose entries may be pages. */
 	const int large = long_mode ? 3 : wide || (paging->cr4 & X86_CR4_PSE) ? 2 : 1;
-	int level = paging->cr0 & X86_CR0_PG ? long_mode ? 4 : 2 : 0;
+	const u64 beyond = ~0ULL << paging->physical_bits;
+	const u64 high = wide ? 0 : HIGH_ADDRESS_32 & ~(beyond >> 19);
+	/* What has to be 0 in all present entries. */
+	const u64 reserved = !wide ? 0 : (beyond & (long_mode ? ENTRY_ADDRESS : ~NO_EXECUTE)) |
+		(no_execute ? 0 : NO_EXECUTE);
+	int level = !(paging->cr0 & X86_CR0_PG) ? 0 : long_mode ? 4 : 2;
 	u64 table = paging->cr3 & ENTRY_ADDRESS;
 	u64 rights = ~0ULL;
 
@@ -69,7 +58,7 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 	*gpa = linear;
 	/* That it was code is told only where it makes a difference. */
 	*error = access;
-	if (!(wide && (paging->efer & KVML_EFER_NXE)) && !(paging->cr4 & X86_CR4_SMEP))
+	if (!no_execute && !(paging->cr4 & X86_CR4_SMEP))
 		*error &= ~(u32)KVML_ACCESS_FETCH;
 	/* PAE's top entries carry no rights, and whoever loaded them has looked at their bits. */
 	if (wide && level == 2) {
@@ -81,16 +70,18 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		const u32 shift = 12 + bits * (level - 1);
 		const u64 offset = (1ULL << shift) - 1;
 		const u64 place = table + ((linear >> shift) & ((1u << bits) - 1)) * size;
-		u64 entry = 0, used;
-		bool page, reserved;
+		u64 entry = 0, used, wrong;
+		bool page;
 
 		if (paging->read(paging->vm, place, &entry, size) || !(entry & PRESENT))
 			return -EFAULT;
 		page = level == 1 || (level <= large && (entry & LARGE));
-		reserved = entry & reserved_bits(paging, wide, level, page, offset);
+		/* Of a large page's own address bits only the lowest, PAT, may be set. */
+		wrong = entry & (reserved | (page ? offset & ~(GENMASK_ULL(12, 0) | high) :
+					     level == 4 ? LARGE : 0));
 		rights &= entry ^ NO_EXECUTE;
-		if (reserved || (page && !allowed(paging, access, rights))) {
-			*error |= KVML_FAULT_PRESENT | (reserved ? KVML_FAULT_RESERVED : 0);
+		if (wrong || (page && !allowed(paging, access, rights))) {
+			*error |= KVML_FAULT_PRESENT | (wrong ? KVML_FAULT_RESERVED : 0);
 			return -EFAULT;
 		}
 		used = entry | ACCESSED | (page && (access & KVML_ACCESS_WRITE) ? DIRTY : 0);
@@ -98,12 +89,11 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		    paging->replace(paging->vm, place, entry, used, size) == -EAGAIN)
 			return -EAGAIN;
 		table = entry & ENTRY_ADDRESS;
-		if (!page)
-			continue;
-		if (!wide && level == 2)
-			table |= (entry & HIGH_ADDRESS_32) << 19;
-		*gpa = (table & ~offset) | (linear & offset);
-		break;
+		if (page) {
+			table |= level == 2 ? (entry & high) << 19 : 0;
+			*gpa = (table & ~offset) | (linear & offset);
+			break;
+		}
 	}
 	return 0;
 }

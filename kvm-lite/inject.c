@@ -155,21 +155,14 @@ void kvml_inject_pending(struct kvml_vcpu *vcpu)
 	set_windows(vcpu, info);
 }
 
-/*
- * SDM volume 3, "Information for VM Exits During Event Delivery". An entry that failed leaves there
- * what it found, and the event where it was put.
- */
-void kvml_recover_events(struct kvml_vcpu *vcpu, bool entered)
+/* SDM volume 3, "Information for VM Exits During Event Delivery". */
+void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 length_field, u32 error_field)
 {
-	const u32 info = vmread(entered ? IDT_VECTORING_INFO_FIELD : VM_ENTRY_INTR_INFO_FIELD);
 	struct kvml_events *events = &vcpu->events;
+	const u8 vector = info & VECTORING_INFO_VECTOR_MASK;
+	const bool soft = info & SOFTWARE_TYPE;
 
-	if (!(info & VECTORING_INFO_VALID_MASK))
-		return;
-	events->instruction_length = 0;
-	if (info & SOFTWARE_TYPE)
-		events->instruction_length =
-			vmread(entered ? VM_EXIT_INSTRUCTION_LEN : VM_ENTRY_INSTRUCTION_LEN);
+	events->instruction_length = soft ? vmread(length_field) : 0;
 	switch (info & VECTORING_INFO_TYPE_MASK) {
 	case INTR_TYPE_NMI_INTR:
 		events->nmi_injected = true;
@@ -179,19 +172,16 @@ void kvml_recover_events(struct kvml_vcpu *vcpu, bool entered)
 	case INTR_TYPE_HARD_EXCEPTION:
 	case INTR_TYPE_SOFT_EXCEPTION:
 		events->exception_pending = true;
-		events->exception_vector = info & VECTORING_INFO_VECTOR_MASK;
+		events->exception_vector = vector;
 		events->exception_has_error = info & VECTORING_INFO_DELIVER_CODE_MASK;
 		if (events->exception_has_error)
-			events->exception_error = vmread(entered ? IDT_VECTORING_ERROR_CODE :
-							 VM_ENTRY_EXCEPTION_ERROR_CODE);
+			events->exception_error = vmread(error_field);
 		break;
 	case INTR_TYPE_SOFT_INTR:
 	case INTR_TYPE_EXT_INTR:
 		events->interrupt_injected = true;
-		events->interrupt_soft = info & SOFTWARE_TYPE;
-		events->interrupt_vector = info & VECTORING_INFO_VECTOR_MASK;
+		events->interrupt_soft = soft;
+		events->interrupt_vector = vector;
 		break;
 	}
-	if (!entered)
-		vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
 }

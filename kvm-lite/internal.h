@@ -350,10 +350,10 @@ int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error);
 /* Before entry, interrupts off: hands the next event to the processor, opens windows. */
 void kvml_inject_pending(struct kvml_vcpu *vcpu);
 /*
- * After an exit, or an entry that failed: what was being delivered, or did not get that far, is to be
- * delivered again.
+ * What was being delivered when the guest left, or what an entry that failed was to deliver, is to be
+ * delivered again: @info is VMX's interruption information, more is in these fields.
  */
-void kvml_recover_events(struct kvml_vcpu *vcpu, bool entered);
+void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 length_field, u32 error_field);
 /* Would something wake the vCPU from HLT? */
 bool kvml_has_wakeup(struct kvml_vcpu *vcpu);
 bool kvml_interrupt_allowed(void);

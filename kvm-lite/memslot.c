@@ -147,7 +147,7 @@ void kvml_free_slots(struct kvml_vm *vm)
 }
 
 /* Where the process has @gpa, or null; slots_lock held. */
-static void __user *locate(struct kvml_vm *vm, u64 gpa, bool write)
+static inline void __user *locate(struct kvml_vm *vm, u64 gpa, bool write)
 {
 	const struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
 

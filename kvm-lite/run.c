@@ -119,13 +119,28 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 }
 
 /* KVM_RUN has to return, whatever the guest would do next. */
-static bool must_leave(struct kvml_vcpu *vcpu)
+static inline bool must_leave(struct kvml_vcpu *vcpu)
 {
 	return signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping();
 }
 
+static int not_entered(struct kvml_vcpu *vcpu)
+{
+	if (!must_leave(vcpu))
+		return KVML_RESUME;
+	vcpu->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
 static int entry_failed(struct kvml_vcpu *vcpu, u32 reason)
 {
+	const u32 event = vmread(VM_ENTRY_INTR_INFO_FIELD);
+
+	if (event & INTR_INFO_VALID_MASK) {
+		kvml_recover_event(vcpu, event, VM_ENTRY_INSTRUCTION_LEN,
+				   VM_ENTRY_EXCEPTION_ERROR_CODE);
+		vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
+	}
 	pr_warn_ratelimited(KVML_NAME ": entry failed, reason 0x%x, qualification 0x%lx\n", reason,
 			    vmread(EXIT_QUALIFICATION));
 	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
@@ -135,8 +150,8 @@ static int entry_failed(struct kvml_vcpu *vcpu, u32 reason)
 
 static int run_once(struct kvml_vcpu *vcpu)
 {
+	u32 reason, event;
 	bool entered;
-	u32 reason;
 
 	/* May write to guest memory, so it comes before interrupts go off. */
 	kvml_clock_update(vcpu);
@@ -153,7 +168,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
 		local_irq_enable();
 		preempt_enable();
-		return KVML_RESUME;
+		return not_entered(vcpu);
 	}
 	/* The host used the FPU meanwhile, or another thread ran: the guest's registers come back. */
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
@@ -178,8 +193,12 @@ static int run_once(struct kvml_vcpu *vcpu)
 	local_irq_enable();
 	current->flags &= ~PF_VCPU;
 	preempt_enable();
-	kvml_recover_events(vcpu, entered);
-	return likely(entered) ? kvml_handle_exit(vcpu, reason) : entry_failed(vcpu, reason);
+	if (unlikely(!entered))
+		return entry_failed(vcpu, reason);
+	event = vmread(IDT_VECTORING_INFO_FIELD);
+	if (unlikely(event & VECTORING_INFO_VALID_MASK))
+		kvml_recover_event(vcpu, event, VM_EXIT_INSTRUCTION_LEN, IDT_VECTORING_ERROR_CODE);
+	return kvml_handle_exit(vcpu, reason);
 }
 
 /* ----- Waiting ----- */
@@ -192,7 +211,7 @@ static bool may_go_on(struct kvml_vcpu *vcpu)
 }
 
 /* HLT, or waiting for INIT and SIPI. The VMCS stays loaded: waking reads it. */
-static void wait_for_work(struct kvml_vcpu *vcpu)
+static int wait_for_work(struct kvml_vcpu *vcpu)
 {
 	bool found = false;
 
@@ -201,6 +220,7 @@ static void wait_for_work(struct kvml_vcpu *vcpu)
 	kvml_lapic_set_asleep(vcpu, false);
 	if (found && vcpu->mp_state == KVM_MP_STATE_HALTED)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	return not_entered(vcpu);
 }
 
 /* ----- KVM_RUN ----- */
@@ -227,17 +247,10 @@ static int run_loop(struct kvml_vcpu *vcpu)
 
 		if (kvml_lapic_has_events(vcpu))
 			kvml_lapic_accept_events(vcpu);
-		if (must_leave(vcpu)) {
-			vcpu->run->exit_reason = KVM_EXIT_INTR;
-			return -EINTR;
-		}
 		cond_resched();
-		if (unlikely(vcpu->mp_state != KVM_MP_STATE_RUNNABLE)) {
-			wait_for_work(vcpu);
-			continue;
-		}
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
-		outcome = run_once(vcpu);
+		outcome = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_once(vcpu) :
+									     wait_for_work(vcpu);
 		if (outcome != KVML_RESUME)
 			return outcome;
 		vector = kvml_lapic_take_eoi(vcpu);
