@@ -93,11 +93,6 @@ static int handle_rdmsr(struct kvml_vcpu *vcpu)
 	return done(vcpu, outcome);
 }
 
-static int handle_wrmsr(struct kvml_vcpu *vcpu)
-{
-	return done(vcpu, kvml_set_msr(vcpu, vcpu->regs[1], edx_eax(vcpu), false));
-}
-
 static int handle_hlt(struct kvml_vcpu *vcpu)
 {
 	kvml_skip_instruction(vcpu);
@@ -125,23 +120,24 @@ static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
 static int handle_control_register(struct kvml_vcpu *vcpu)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
-	const u32 number = qualification & 15;
+	const u32 number = qualification & 15;	/* 0 for CLTS and LMSW */
 	const u32 reg = (qualification >> 8) & 15;
 	u64 value;
 
 	switch ((qualification >> 4) & 3) {
 	case 0: /* MOV to CR */
 		value = kvml_truncate(kvml_reg(vcpu, reg));
-		return done(vcpu, write_control_register(vcpu, number, value));
+		break;
 	case 1: /* MOV from CR8; the others are read from the shadow without an exit */
 		kvml_set_reg(vcpu, reg, kvml_lapic_cr8(vcpu));
 		return done(vcpu, 0);
 	case 2: /* CLTS */
-		return done(vcpu, kvml_set_cr0(vcpu, kvml_cr0() & ~X86_CR0_TS));
+		value = kvml_cr0() & ~X86_CR0_TS;
+		break;
 	default: /* LMSW cannot clear PE */
 		value = (kvml_cr0() & ~0xeULL) | ((qualification >> 16) & 0xf);
-		return done(vcpu, kvml_set_cr0(vcpu, value));
 	}
+	return done(vcpu, write_control_register(vcpu, number, value));
 }
 
 /* SDM volume 3, "Exit Qualification for MOV DR". The registers live in vcpu until the next entry. */
@@ -211,23 +207,13 @@ static int handle_exception(struct kvml_vcpu *vcpu)
 	return kvml_inject_exception(vcpu, vector, vmread(VM_EXIT_INTR_ERROR_CODE));
 }
 
-static int handle_interrupt_window(struct kvml_vcpu *vcpu)
-{
-	vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_INTR_WINDOW_EXITING);
-	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
-		return kvml_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
-	return KVML_RESUME;
-}
-
 /* Apart from the others, which are found with fewer comparisons so. */
 static int handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 {
 	switch (reason & 0xffff) {
 	case EXIT_REASON_EXTERNAL_INTERRUPT:
 	case EXIT_REASON_PREEMPTION_TIMER:
-		return KVML_RESUME;
 	case EXIT_REASON_NMI_WINDOW:
-		vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_NMI_WINDOW_EXITING);
 		return KVML_RESUME;
 	case EXIT_REASON_CR_ACCESS:
 		return handle_control_register(vcpu);
@@ -268,13 +254,15 @@ int kvml_handle_exit(struct kvml_vcpu *vcpu, u32 reason)
 	case EXIT_REASON_EPT_VIOLATION:
 		return kvml_handle_ept_violation(vcpu);
 	case EXIT_REASON_MSR_WRITE:
-		return handle_wrmsr(vcpu);
+		return done(vcpu, kvml_set_msr(vcpu, vcpu->regs[1], edx_eax(vcpu), false));
 	case EXIT_REASON_MSR_READ:
 		return handle_rdmsr(vcpu);
 	case EXIT_REASON_HLT:
 		return handle_hlt(vcpu);
 	case EXIT_REASON_INTERRUPT_WINDOW:
-		return handle_interrupt_window(vcpu);
+		if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
+			return kvml_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+		return KVML_RESUME;
 	case EXIT_REASON_CPUID:
 		return handle_cpuid(vcpu);
 	default:

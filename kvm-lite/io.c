@@ -247,6 +247,7 @@ static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 	struct kvml_mmio mmio;
 	u64 value = 0;
 	const int outcome = decode(vcpu, &mmio);
+	bool served;
 
 	if (outcome == -EFAULT)
 		return KVML_RESUME;
@@ -257,16 +258,15 @@ static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 		value = mmio.immediate ? mmio.value : kvml_reg(vcpu, mmio.reg);
 		value = kvml_low_bytes(value >> (mmio.high_byte ? 8 : 0), mmio.size);
 	}
-	if ((vcpu->vm->split_irqchip &&
-	     kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
-	    (mmio.write &&
-	     kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))) {
+	served = (vcpu->vm->split_irqchip &&
+		  kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
+		 (mmio.write &&
+		  kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value));
+	if (served || mmio.write)
 		finish_mmio(vcpu, &mmio, value);
+	if (served)
 		return KVML_RESUME;
-	}
-	if (mmio.write) {
-		finish_mmio(vcpu, &mmio, 0);
-	} else {
+	if (!mmio.write) {
 		vcpu->io.kind = KVML_IO_MMIO_READ;
 		vcpu->io.mmio = mmio;
 	}

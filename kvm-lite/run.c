@@ -2,10 +2,7 @@
 /* KVM_RUN: into the guest and out again, until user space has something to do. */
 #include "internal.h"
 
-#include <linux/entry-kvm.h>
-#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
-#include <linux/version.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/mmu_context.h>
@@ -205,9 +202,8 @@ static int run_once(struct kvml_vcpu *vcpu)
 
 static bool may_go_on(struct kvml_vcpu *vcpu)
 {
-	if (vcpu->mp_state != KVM_MP_STATE_HALTED)
-		return kvml_lapic_has_events(vcpu);
-	return kvml_has_wakeup(vcpu);
+	return vcpu->mp_state == KVM_MP_STATE_HALTED ? kvml_has_wakeup(vcpu) :
+						       kvml_lapic_has_events(vcpu);
 }
 
 /* HLT, or waiting for INIT and SIPI. The VMCS stays loaded: waking reads it. */
