@@ -22,12 +22,6 @@ static u8 next_byte(struct decoder *in)
 	return at < in->count ? in->bytes[at] : 0;
 }
 
-static bool is_segment_prefix(u8 byte)
-{
-	/* ES, CS, SS and DS stand in two bits; FS and GS came later. */
-	return (byte & 0xe7) == 0x26 || (byte & 0xfe) == 0x64;
-}
-
 /* Gives the first byte of the opcode. LOCK and REP make no sense with MOV and count as such. */
 static u8 skip_prefixes(struct decoder *in)
 {
@@ -41,7 +35,8 @@ static u8 skip_prefixes(struct decoder *in)
 			in->operand_size = in->code == KVML_CODE_16 ? 4 : 2;
 		else if (byte == 0x67)
 			in->address_size = in->code == KVML_CODE_32 ? 2 : 4;
-		else if (!rex && !is_segment_prefix(byte))
+		/* Nor a segment: ES, CS, SS and DS stand in two bits, FS and GS came later. */
+		else if (!rex && (byte & 0xe7) != 0x26 && (byte & 0xfe) != 0x64)
 			return byte;
 		/* A REX that is not the last prefix counts for nothing. */
 		in->rex = rex ? byte : 0;
@@ -74,7 +69,7 @@ static u64 read_immediate(struct decoder *in, u8 size)
 
 	for (i = 0; i < size && i < sizeof(value); i++)
 		value |= (u32)next_byte(in) << (8 * i);
-	return size == 8 ? (u64)(s64)(s32)value : value;
+	return kvml_low_bytes((u64)(s64)(s32)value, size);
 }
 
 static int decode(struct decoder *in, struct kvml_mmio *mmio)
