@@ -121,8 +121,11 @@ static inline bool must_leave(struct kvml_vcpu *vcpu)
 	return signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping();
 }
 
-static int not_entered(struct kvml_vcpu *vcpu)
+/* What keeps the vCPU from the guest, or woke it. */
+static int serve_requests(struct kvml_vcpu *vcpu)
 {
+	if (kvml_lapic_has_events(vcpu))
+		kvml_lapic_accept_events(vcpu);
 	if (!must_leave(vcpu))
 		return KVML_RESUME;
 	vcpu->run->exit_reason = KVM_EXIT_INTR;
@@ -165,7 +168,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
 		local_irq_enable();
 		preempt_enable();
-		return not_entered(vcpu);
+		return serve_requests(vcpu);
 	}
 	/* The host used the FPU meanwhile, or another thread ran: the guest's registers come back. */
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
@@ -185,6 +188,8 @@ static int run_once(struct kvml_vcpu *vcpu)
 	if (likely(entered)) {
 		vcpu->launched = true;
 		serve_host_exceptions(reason);
+	} else if ((u16)reason == EXIT_REASON_MCE_DURING_VMENTRY) {
+		asm volatile("int $18");
 	}
 	/* An interrupt that brought us out is served here. */
 	local_irq_enable();
@@ -216,7 +221,7 @@ static int wait_for_work(struct kvml_vcpu *vcpu)
 	kvml_lapic_set_asleep(vcpu, false);
 	if (found && vcpu->mp_state == KVM_MP_STATE_HALTED)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
-	return not_entered(vcpu);
+	return serve_requests(vcpu);
 }
 
 /* ----- KVM_RUN ----- */
@@ -238,11 +243,9 @@ static void publish(struct kvml_vcpu *vcpu)
 /* KVML_TO_USER, or a negative errno. */
 static int run_loop(struct kvml_vcpu *vcpu)
 {
-	for (;;) {
-		int vector, outcome;
+	int vector, outcome;
 
-		if (kvml_lapic_has_events(vcpu))
-			kvml_lapic_accept_events(vcpu);
+	for (;;) {
 		cond_resched();
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 		outcome = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_once(vcpu) :
