@@ -12,24 +12,31 @@
 #define DR7_DETECT	BIT_ULL(13)
 #define DR6_DETECT	BIT_ULL(13)
 
-static enum kvml_next to_user(struct kvml_vcpu *vcpu, u32 reason)
+int kvml_internal_error(struct kvml_vcpu *vcpu, u32 suberror, u64 data)
 {
-	vcpu->run->exit_reason = reason;
-	return KVML_TO_USER;
+	vcpu->run->internal.suberror = suberror;
+	vcpu->run->internal.ndata = 1;
+	vcpu->run->internal.data[0] = data;
+	return kvml_to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
 }
 
-static enum kvml_next fault(struct kvml_vcpu *vcpu, u8 vector)
+u64 kvml_truncate(u64 value)
 {
-	kvml_inject_exception(vcpu, vector, 0);
-	return KVML_RESUME;
+	return kvml_in_64bit_code() ? value : (u32)value;
+}
+
+/* What WRMSR and XSETBV write. */
+static u64 edx_eax(const struct kvml_vcpu *vcpu)
+{
+	return (u32)vcpu->regs[0] | vcpu->regs[2] << 32;
 }
 
 /* @causes: bits of DR6. Those of breakpoints are of the last one, the others stay until cleared. */
-static enum kvml_next debug_exception(struct kvml_vcpu *vcpu, u64 causes)
+static int debug_exception(struct kvml_vcpu *vcpu, u64 causes)
 {
 	vcpu->dr[6] = (vcpu->dr[6] & ~(u64)DR_TRAP_BITS) | causes;
 	kvml_set_dr(vcpu, 7, vcpu->dr[7] & ~DR7_DETECT);
-	return fault(vcpu, X86_TRAP_DB);
+	return kvml_inject_exception(vcpu, X86_TRAP_DB, 0);
 }
 
 static void move_rip(u32 length)
@@ -38,9 +45,8 @@ static void move_rip(u32 length)
 	const u64 old = vmread(GUEST_RIP);
 	u64 rip = old + length;
 
-	/* Outside 64-bit code the instruction pointer has 32 bits. */
-	if (unlikely((rip ^ old) >> 32) && !kvml_in_64bit_code())
-		rip = (u32)rip;
+	if (unlikely((rip ^ old) >> 32))
+		rip = kvml_truncate(rip);
 	vmwrite(GUEST_RIP, rip);
 	if (blocked & KVML_BLOCKING_STI_OR_SS)
 		vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked & ~(u32)KVML_BLOCKING_STI_OR_SS);
@@ -55,15 +61,15 @@ void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length)
 }
 
 /* Goes on behind the instruction, or faults if it was refused. */
-static enum kvml_next done(struct kvml_vcpu *vcpu, int outcome)
+static int done(struct kvml_vcpu *vcpu, int outcome)
 {
 	if (outcome)
-		return fault(vcpu, X86_TRAP_GP);
+		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
 	kvml_skip_instruction(vcpu);
 	return KVML_RESUME;
 }
 
-static enum kvml_next handle_cpuid(struct kvml_vcpu *vcpu)
+static int handle_cpuid(struct kvml_vcpu *vcpu)
 {
 	u32 out[4];
 
@@ -75,7 +81,7 @@ static enum kvml_next handle_cpuid(struct kvml_vcpu *vcpu)
 	return done(vcpu, 0);
 }
 
-static enum kvml_next handle_rdmsr(struct kvml_vcpu *vcpu)
+static int handle_rdmsr(struct kvml_vcpu *vcpu)
 {
 	u64 value = 0;
 	const int outcome = kvml_get_msr(vcpu, vcpu->regs[1], &value, false);
@@ -87,14 +93,7 @@ static enum kvml_next handle_rdmsr(struct kvml_vcpu *vcpu)
 	return done(vcpu, outcome);
 }
 
-static enum kvml_next handle_wrmsr(struct kvml_vcpu *vcpu)
-{
-	const u64 value = (u32)vcpu->regs[0] | (u64)(u32)vcpu->regs[2] << 32;
-
-	return done(vcpu, kvml_set_msr(vcpu, vcpu->regs[1], value, false));
-}
-
-static enum kvml_next handle_hlt(struct kvml_vcpu *vcpu)
+static int handle_hlt(struct kvml_vcpu *vcpu)
 {
 	kvml_skip_instruction(vcpu);
 	if (vcpu->vm->split_irqchip) {
@@ -102,54 +101,47 @@ static enum kvml_next handle_hlt(struct kvml_vcpu *vcpu)
 		return KVML_RESUME;
 	}
 	/* Without interrupts in the kernel only user space knows when to go on. */
-	return to_user(vcpu, KVM_EXIT_HLT);
+	return kvml_to_user(vcpu, KVM_EXIT_HLT);
 }
 
 static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
 {
-	switch (number) {
-	case 0:
+	if (number == 0)
 		return kvml_set_cr0(vcpu, value);
-	case 4:
+	if (number == 4)
 		return kvml_set_cr4(vcpu, value);
-	case 8:
-		if (value > 15)
-			return -EINVAL;
-		kvml_lapic_set_cr8(vcpu, value);
-		return 0;
-	default:
+	if (number != 8 || value > 15)
 		return -EINVAL;
-	}
+	kvml_lapic_set_cr8(vcpu, value);
+	return 0;
 }
 
 /* SDM volume 3, "Exit Qualification for Control-Register Accesses". */
-static enum kvml_next handle_control_register(struct kvml_vcpu *vcpu)
+static int handle_control_register(struct kvml_vcpu *vcpu)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
-	const u32 number = qualification & 15;
+	const u32 number = qualification & 15;	/* 0 for CLTS and LMSW */
 	const u32 reg = (qualification >> 8) & 15;
 	u64 value;
 
 	switch ((qualification >> 4) & 3) {
 	case 0: /* MOV to CR */
-		value = kvml_reg(vcpu, reg);
-		if (!kvml_in_long_mode())
-			value = (u32)value;
-		return done(vcpu, write_control_register(vcpu, number, value));
-	case 1: /* MOV from CR; all but CR8 are read from the shadow without an exit */
-		if (number == 8)
-			kvml_set_reg(vcpu, reg, kvml_lapic_cr8(vcpu));
+		value = kvml_truncate(kvml_reg(vcpu, reg));
+		break;
+	case 1: /* MOV from CR8; the others are read from the shadow without an exit */
+		kvml_set_reg(vcpu, reg, kvml_lapic_cr8(vcpu));
 		return done(vcpu, 0);
 	case 2: /* CLTS */
-		return done(vcpu, kvml_set_cr0(vcpu, kvml_cr0() & ~X86_CR0_TS));
+		value = kvml_cr0() & ~X86_CR0_TS;
+		break;
 	default: /* LMSW cannot clear PE */
 		value = (kvml_cr0() & ~0xeULL) | ((qualification >> 16) & 0xf);
-		return done(vcpu, kvml_set_cr0(vcpu, value));
 	}
+	return done(vcpu, write_control_register(vcpu, number, value));
 }
 
 /* SDM volume 3, "Exit Qualification for MOV DR". The registers live in vcpu until the next entry. */
-static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
+static int handle_debug_register(struct kvml_vcpu *vcpu)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 	const u32 reg = (qualification >> 8) & 15;
@@ -157,39 +149,35 @@ static enum kvml_next handle_debug_register(struct kvml_vcpu *vcpu)
 	u64 value;
 
 	if (kvml_cpl() != 0)
-		return fault(vcpu, X86_TRAP_GP);
+		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
 	if (number == 4 || number == 5) {
 		if (kvml_cr4() & X86_CR4_DE)
-			return fault(vcpu, X86_TRAP_UD);
+			return kvml_inject_exception(vcpu, X86_TRAP_UD, 0);
 		number |= 2;
 	}
 	/* The exit comes before the fault of a debugger that guards the registers. */
 	if (vcpu->dr[7] & DR7_DETECT)
 		return debug_exception(vcpu, DR6_DETECT);
 	if (qualification & BIT(4)) {
-		kvml_set_reg(vcpu, reg, vcpu->dr[number]);
+		kvml_set_reg(vcpu, reg, kvml_truncate(vcpu->dr[number]));
 		return done(vcpu, 0);
 	}
-	value = kvml_reg(vcpu, reg);
-	if (!kvml_in_long_mode())
-		value = (u32)value;
+	value = kvml_truncate(kvml_reg(vcpu, reg));
 	if (number >= 6 && value >> 32)
-		return fault(vcpu, X86_TRAP_GP);
+		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
 	kvml_set_dr(vcpu, number, value);
 	return done(vcpu, 0);
 }
 
-static enum kvml_next handle_xsetbv(struct kvml_vcpu *vcpu)
+static int handle_xsetbv(struct kvml_vcpu *vcpu)
 {
-	const u64 value = (u32)vcpu->regs[0] | (u64)(u32)vcpu->regs[2] << 32;
-
 	if (kvml_cpl() != 0 || (u32)vcpu->regs[1])
-		return fault(vcpu, X86_TRAP_GP);
-	return done(vcpu, kvml_set_xcr0(vcpu, value));
+		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
+	return done(vcpu, kvml_set_xcr0(vcpu, edx_eax(vcpu)));
 }
 
 /* SDM volume 3, "Exit Qualification for Debug Exceptions". */
-static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
+static int handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 
@@ -205,7 +193,7 @@ static enum kvml_next handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 	return debug_exception(vcpu, qualification & (DR_TRAP_BITS | DR6_DETECT | DR_STEP));
 }
 
-static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
+static int handle_exception(struct kvml_vcpu *vcpu)
 {
 	const u32 info = vmread(VM_EXIT_INTR_INFO);
 	const u32 vector = info & INTR_INFO_VECTOR_MASK;
@@ -215,49 +203,17 @@ static enum kvml_next handle_exception(struct kvml_vcpu *vcpu)
 		return KVML_RESUME;
 	if (vector == X86_TRAP_DB)
 		return handle_debug_exception(vcpu, info);
-	if (vector == X86_TRAP_AC) {
-		kvml_inject_exception(vcpu, X86_TRAP_AC, vmread(VM_EXIT_INTR_ERROR_CODE));
-		return KVML_RESUME;
-	}
-	vcpu->run->ex.exception = vector;
-	vcpu->run->ex.error_code = 0;
-	return to_user(vcpu, KVM_EXIT_EXCEPTION);
-}
-
-static enum kvml_next handle_interrupt_window(struct kvml_vcpu *vcpu)
-{
-	vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_INTR_WINDOW_EXITING);
-	if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
-		return to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
-	return KVML_RESUME;
-}
-
-static enum kvml_next handle_failed_entry(struct kvml_vcpu *vcpu, u32 reason)
-{
-	pr_warn_ratelimited(KVML_NAME ": entry failed, reason 0x%x, qualification 0x%lx\n", reason,
-			    vmread(EXIT_QUALIFICATION));
-	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
-	vcpu->run->fail_entry.cpu = vcpu->vmcs_cpu;
-	return to_user(vcpu, KVM_EXIT_FAIL_ENTRY);
-}
-
-static enum kvml_next handle_unknown(struct kvml_vcpu *vcpu, u32 reason)
-{
-	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
-	vcpu->run->internal.ndata = 1;
-	vcpu->run->internal.data[0] = reason;
-	return to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
+	/* #AC: the bitmap has no others. */
+	return kvml_inject_exception(vcpu, vector, vmread(VM_EXIT_INTR_ERROR_CODE));
 }
 
 /* Apart from the others, which are found with fewer comparisons so. */
-static enum kvml_next handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
+static int handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 {
 	switch (reason & 0xffff) {
 	case EXIT_REASON_EXTERNAL_INTERRUPT:
 	case EXIT_REASON_PREEMPTION_TIMER:
-		return KVML_RESUME;
 	case EXIT_REASON_NMI_WINDOW:
-		vmx_clear_bits(CPU_BASED_VM_EXEC_CONTROL, CPU_BASED_NMI_WINDOW_EXITING);
 		return KVML_RESUME;
 	case EXIT_REASON_CR_ACCESS:
 		return handle_control_register(vcpu);
@@ -268,10 +224,10 @@ static enum kvml_next handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 	case EXIT_REASON_EXCEPTION_NMI:
 		return handle_exception(vcpu);
 	case EXIT_REASON_TRIPLE_FAULT:
-		return to_user(vcpu, KVM_EXIT_SHUTDOWN);
+		return kvml_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	case EXIT_REASON_TASK_SWITCH:
 	case EXIT_REASON_EPT_MISCONFIG:
-		return handle_unknown(vcpu, reason);
+		return kvml_internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, reason);
 	case EXIT_REASON_INVD:
 	case EXIT_REASON_WBINVD:
 		/* Memory is coherent: there is nothing to write back that matters to the guest. */
@@ -279,36 +235,34 @@ static enum kvml_next handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 		/* It spins for another vCPU; the way back asks whether somebody wants this CPU. */
 		return done(vcpu, 0);
 	case EXIT_REASON_RDPMC:
-		return fault(vcpu, X86_TRAP_GP);
+		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
 	case EXIT_REASON_VMCALL:
 		/* No hypercall is offered. */
 		vcpu->regs[0] = -KVM_ENOSYS;
 		return done(vcpu, 0);
 	default:
 		/* Instructions of features that the guest is told it has not. */
-		return fault(vcpu, X86_TRAP_UD);
+		return kvml_inject_exception(vcpu, X86_TRAP_UD, 0);
 	}
 }
 
-enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu)
+int kvml_handle_exit(struct kvml_vcpu *vcpu, u32 reason)
 {
-	const u32 reason = vmread(VM_EXIT_REASON);
-
-	if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
-		return handle_failed_entry(vcpu, reason);
 	switch (reason & 0xffff) {
 	case EXIT_REASON_IO_INSTRUCTION:
 		return kvml_handle_port(vcpu);
 	case EXIT_REASON_EPT_VIOLATION:
 		return kvml_handle_ept_violation(vcpu);
 	case EXIT_REASON_MSR_WRITE:
-		return handle_wrmsr(vcpu);
+		return done(vcpu, kvml_set_msr(vcpu, vcpu->regs[1], edx_eax(vcpu), false));
 	case EXIT_REASON_MSR_READ:
 		return handle_rdmsr(vcpu);
 	case EXIT_REASON_HLT:
 		return handle_hlt(vcpu);
 	case EXIT_REASON_INTERRUPT_WINDOW:
-		return handle_interrupt_window(vcpu);
+		if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
+			return kvml_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+		return KVML_RESUME;
 	case EXIT_REASON_CPUID:
 		return handle_cpuid(vcpu);
 	default:

@@ -7,13 +7,12 @@
 #define PRESENT		BIT_ULL(0)
 #define WRITABLE	BIT_ULL(1)
 #define USER		BIT_ULL(2)
+#define ACCESSED	BIT_ULL(5)
+#define DIRTY		BIT_ULL(6)
 #define LARGE		BIT_ULL(7)
 #define NO_EXECUTE	BIT_ULL(63)
 /* In an entry of 32-bit paging for 4 MiB, address bits from 32 on stand here (PSE-36). */
 #define HIGH_ADDRESS_32	GENMASK_ULL(20, 13)
-
-/* The ways to cut an address, by the number of levels. */
-enum { LEVELS_32 = 2, LEVELS_PAE = 3, LEVELS_64 = 4 };
 
 /* @rights: what the entries of all levels allow; NO_EXECUTE is set if code may run. */
 static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
@@ -33,70 +32,65 @@ static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
 		!(paging->cr0 & X86_CR0_WP);
 }
 
-/* What has to be 0 in a present entry; @offset: the bits of an address that a page there keeps. */
-static u64 reserved_bits(const struct kvml_paging *paging, int levels, int level, bool page,
-			 u64 offset)
-{
-	const u64 beyond = ~0ULL << paging->physical_bits;
-	u64 bits = beyond & (levels == LEVELS_64 ? ENTRY_ADDRESS : ~NO_EXECUTE);
-
-	if (levels == LEVELS_32)
-		return page && level == 2 ? (beyond >> 19 & HIGH_ADDRESS_32) | BIT_ULL(21) : 0;
-	if (!(paging->efer & KVML_EFER_NXE))
-		bits |= NO_EXECUTE;
-	if (level == LEVELS_64)
-		bits |= LARGE;
-	/* A large page's own address bits, but for the one that is its PAT. */
-	return page ? bits | (offset & ~GENMASK_ULL(12, 0)) : bits;
-}
-
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
 {
-	const int levels = paging->efer & KVML_EFER_LMA ? LEVELS_64 :
-		paging->cr4 & X86_CR4_PAE ? LEVELS_PAE : LEVELS_32;
-	const bool wide = levels != LEVELS_32;
+	const bool long_mode = paging->efer & KVML_EFER_LMA;
+	const bool wide = long_mode || (paging->cr4 & X86_CR4_PAE);
+	const bool no_execute = wide && (paging->efer & KVML_EFER_NXE);
 	const u32 bits = wide ? 9 : 10;
 	const u32 size = wide ? 8 : 4;
 	/* The highest level whose entries may be pages. */
-	const int large = levels == LEVELS_64 ? 3 : wide || (paging->cr4 & X86_CR4_PSE) ? 2 : 1;
-	u64 table = paging->cr3 & (levels == LEVELS_PAE ? 0xffffffe0u : ENTRY_ADDRESS);
+	const int large = long_mode ? 3 : wide || (paging->cr4 & X86_CR4_PSE) ? 2 : 1;
+	const u64 beyond = ~0ULL << paging->physical_bits;
+	const u64 high = wide ? 0 : HIGH_ADDRESS_32 & ~(beyond >> 19);
+	/* What has to be 0 in all present entries. */
+	const u64 reserved = !wide ? 0 : (beyond & (long_mode ? ENTRY_ADDRESS : ~NO_EXECUTE)) |
+		(no_execute ? 0 : NO_EXECUTE);
+	int level = !(paging->cr0 & X86_CR0_PG) ? 0 : long_mode ? 4 : 2;
+	u64 table = paging->cr3 & ENTRY_ADDRESS;
 	u64 rights = ~0ULL;
-	int level;
 
 	/* Outside 64-bit code addresses wrap at 4 GiB. */
-	if (levels != LEVELS_64)
+	if (!long_mode)
 		linear = (u32)linear;
 	else if ((u64)((s64)(linear << 16) >> 16) != linear)
 		return -EINVAL;
 	*gpa = linear;
 	/* That it was code is told only where it makes a difference. */
 	*error = access;
-	if (!(wide && (paging->efer & KVML_EFER_NXE)) && !(paging->cr4 & X86_CR4_SMEP))
+	if (!no_execute && !(paging->cr4 & X86_CR4_SMEP))
 		*error &= ~(u32)KVML_ACCESS_FETCH;
-	for (level = paging->cr0 & X86_CR0_PG ? levels : 0; level > 0; level--) {
+	/* PAE's top entries carry no rights, and whoever loaded them has looked at their bits. */
+	if (wide && level == 2) {
+		if (!(paging->pdpte & PRESENT))
+			return -EFAULT;
+		table = paging->pdpte & ENTRY_ADDRESS;
+	}
+	for (; level > 0; level--) {
 		const u32 shift = 12 + bits * (level - 1);
 		const u64 offset = (1ULL << shift) - 1;
-		const u32 index = (linear >> shift) & ((1u << bits) - 1);
-		u64 entry = 0;
-		bool page, reserved;
+		const u64 place = table + ((linear >> shift) & ((1u << bits) - 1)) * size;
+		u64 entry = 0, used, wrong;
+		bool page;
 
-		if (paging->read(paging->context, table + index * size, &entry, size) ||
-		    !(entry & PRESENT))
+		if (paging->read(paging->vm, place, &entry, size) || !(entry & PRESENT))
 			return -EFAULT;
-		table = entry & ENTRY_ADDRESS;
-		/* PAE's top entries carry no rights; the load of CR3 has looked at their bits. */
-		if (levels == LEVELS_PAE && level == LEVELS_PAE)
-			continue;
 		page = level == 1 || (level <= large && (entry & LARGE));
-		reserved = entry & reserved_bits(paging, levels, level, page, offset);
+		/* Of a large page's own address bits only the lowest, PAT, may be set. */
+		wrong = entry & (reserved | (page ? offset & ~(GENMASK_ULL(12, 0) | high) :
+					     level == 4 ? LARGE : 0));
 		rights &= entry ^ NO_EXECUTE;
-		if (reserved || (page && !allowed(paging, access, rights))) {
-			*error |= KVML_FAULT_PRESENT | (reserved ? KVML_FAULT_RESERVED : 0);
+		if (wrong || (page && !allowed(paging, access, rights))) {
+			*error |= KVML_FAULT_PRESENT | (wrong ? KVML_FAULT_RESERVED : 0);
 			return -EFAULT;
 		}
+		used = entry | ACCESSED | (page && (access & KVML_ACCESS_WRITE) ? DIRTY : 0);
+		if (used != entry &&
+		    paging->replace(paging->vm, place, entry, used, size) == -EAGAIN)
+			return -EAGAIN;
+		table = entry & ENTRY_ADDRESS;
 		if (page) {
-			if (!wide && level == 2)
-				table |= (entry & HIGH_ADDRESS_32) << 19;
+			table |= level == 2 ? (entry & high) << 19 : 0;
 			*gpa = (table & ~offset) | (linear & offset);
 			break;
 		}

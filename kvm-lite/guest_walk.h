@@ -3,7 +3,8 @@
  * From guest-linear to guest-physical addresses, through the guest's own page tables (SDM volume 3,
  * "Paging"): none, 32-bit, PAE and 4-level paging. Needed for MMIO instructions, where the processor
  * has made the same access, and for string I/O, where it has not looked at memory before it left the
- * guest. Protection keys and 5 levels are not offered. Each entry is read once. Pure.
+ * guest. Protection keys and 5 levels are not offered. Each entry is read once. Pure: what it does to
+ * guest memory is left to two functions of the VM.
  */
 #ifndef KVML_GUEST_WALK_H
 #define KVML_GUEST_WALK_H
@@ -20,17 +21,23 @@
 #define KVML_EFER_LMA		BIT_ULL(10)
 #define KVML_EFER_NXE		BIT_ULL(11)
 
+struct kvml_vm;
+
 struct kvml_paging {
 	u64 cr0, cr3, cr4, efer, rflags;
+	u64 pdpte;		/* of PAE paging: what the processor has loaded for this GiB */
 	u8 physical_bits;	/* up to 52; address bits from there on are reserved */
-	/* Reads @size bytes of guest memory, 4 or 8, that do not cross a page. 0 or negative. */
-	int (*read)(void *context, u64 gpa, void *data, u32 size);
-	void *context;
+	struct kvml_vm *vm;
+	/* Reads an entry of @size bytes, 4 or 8. 0 or negative. */
+	int (*read)(struct kvml_vm *vm, u64 gpa, void *entry, u32 size);
+	/* Replaces an entry if it still is @old; -EAGAIN if not. Other errors do not matter. */
+	int (*replace)(struct kvml_vm *vm, u64 gpa, u64 old, u64 entry, u32 size);
 };
 
 /*
- * 0 and *@gpa; -EFAULT: not mapped, or not for this @access, and *@error is the #PF error code;
- * -EINVAL: @linear is not canonical, which is #GP.
+ * 0 and *@gpa, and the entries are marked accessed and dirty; -EFAULT: not mapped, or not for this
+ * @access, and *@error is the #PF error code; -EINVAL: @linear is not canonical, which is #GP;
+ * -EAGAIN: another processor changed an entry meanwhile.
  */
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error);
 

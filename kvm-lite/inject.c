@@ -12,19 +12,21 @@
 #define WITH_ERROR	(BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
 /* #DE #TS #NP #SS #GP */
 #define CONTRIBUTORY	(BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
+/* The types of events that instructions raise, and that end behind them, have this bit. */
+#define SOFTWARE_TYPE	BIT(10)
 
 /* SDM volume 3, "Interrupt 8, Double Fault Exception": what a second exception becomes. */
-void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
+int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 {
 	struct kvml_events *events = &vcpu->events;
 	const u32 first = events->exception_pending ? BIT(events->exception_vector) : 0;
+	const bool contributory = BIT(vector) & CONTRIBUTORY;
 
-	if (first & BIT(X86_TRAP_DF)) {
+	if ((first & BIT(X86_TRAP_DF)) && (contributory || vector == X86_TRAP_PF)) {
 		events->exception_pending = false;
-		vcpu->shutdown = true;
-		return;
+		return kvml_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	}
-	if (((first & (CONTRIBUTORY | BIT(X86_TRAP_PF))) && (BIT(vector) & CONTRIBUTORY)) ||
+	if (((first & (CONTRIBUTORY | BIT(X86_TRAP_PF))) && contributory) ||
 	    ((first & BIT(X86_TRAP_PF)) && vector == X86_TRAP_PF)) {
 		vector = X86_TRAP_DF;
 		error = 0;
@@ -34,12 +36,12 @@ void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 	events->exception_has_error = BIT(vector) & WITH_ERROR;
 	events->exception_error = error;
 	events->instruction_length = 0;
-}
-
-void kvml_inject_page_fault(struct kvml_vcpu *vcpu, u64 linear, u32 error)
-{
-	vcpu->cr2 = linear;
-	kvml_inject_exception(vcpu, X86_TRAP_PF, error);
+	/* An INT n that could not be delivered is executed again. */
+	if (events->interrupt_soft) {
+		events->interrupt_injected = false;
+		events->interrupt_soft = false;
+	}
+	return KVML_RESUME;
 }
 
 bool kvml_interrupt_allowed(void)
@@ -56,66 +58,28 @@ static bool nmi_allowed(void)
 
 bool kvml_has_wakeup(struct kvml_vcpu *vcpu)
 {
-	if (vcpu->events.nmi_pending || vcpu->events.nmi_injected ||
-	    vcpu->events.exception_pending || vcpu->events.interrupt_injected)
+	const struct kvml_events *events = &vcpu->events;
+
+	if (events->exception_pending || events->nmi_injected || events->interrupt_injected ||
+	    kvml_lapic_has_events(vcpu))
 		return true;
-	if (test_bit(KVML_REQUEST_NMI, &vcpu->requests) || kvml_lapic_has_events(vcpu))
+	if ((events->nmi_pending || test_bit(KVML_REQUEST_NMI, &vcpu->requests)) && nmi_allowed())
 		return true;
-	if (!(vmread(GUEST_RFLAGS) & X86_EFLAGS_IF))
-		return false;
-	return vcpu->events.user_interrupt || kvml_lapic_pending_vector(vcpu) >= 0;
+	return kvml_interrupt_allowed() &&
+		(events->user_interrupt || kvml_lapic_pending_vector(vcpu) >= 0);
 }
 
-static void write_event(u32 info)
-{
-	vmwrite(VM_ENTRY_INTR_INFO_FIELD, info | INTR_INFO_VALID_MASK);
-}
-
-static void write_exception(struct kvml_vcpu *vcpu)
-{
-	struct kvml_events *events = &vcpu->events;
-	u32 info = events->exception_vector;
-
-	/* INT3 and INTO are soft: they end behind their instruction. */
-	if (events->instruction_length && (info == 3 || info == 4)) {
-		vmwrite(VM_ENTRY_INSTRUCTION_LEN, events->instruction_length);
-		info |= INTR_TYPE_SOFT_EXCEPTION;
-	} else {
-		info |= INTR_TYPE_HARD_EXCEPTION;
-	}
-	/* In real mode exceptions push no error code, and the processor refuses one. */
-	if (events->exception_has_error && (kvml_cr0() & X86_CR0_PE)) {
-		vmwrite(VM_ENTRY_EXCEPTION_ERROR_CODE, events->exception_error);
-		info |= INTR_INFO_DELIVER_CODE_MASK;
-	}
-	events->exception_pending = false;
-	write_event(info);
-}
-
-static void write_interrupt(struct kvml_vcpu *vcpu)
-{
-	struct kvml_events *events = &vcpu->events;
-	u32 type = INTR_TYPE_EXT_INTR;
-
-	if (events->interrupt_soft) {
-		vmwrite(VM_ENTRY_INSTRUCTION_LEN, events->instruction_length);
-		type = INTR_TYPE_SOFT_INTR;
-	}
-	write_event(events->interrupt_vector | type);
-	events->interrupt_injected = false;
-	events->interrupt_soft = false;
-}
-
-/* Is there one under way, or else one that the PIC in user space or the LAPIC has? */
+/* Is an interrupt under way, or else one that the PIC in user space or the LAPIC has? */
 static bool take_interrupt(struct kvml_vcpu *vcpu)
 {
 	struct kvml_events *events = &vcpu->events;
 	int vector;
 
+	/* One that an exception overtook may find interrupts off now; INT n does not mind. */
+	if (!kvml_interrupt_allowed())
+		return events->interrupt_soft;
 	if (events->interrupt_injected)
 		return true;
-	if (!kvml_interrupt_allowed())
-		return false;
 	vector = events->user_interrupt ? events->user_vector : kvml_lapic_take_vector(vcpu);
 	if (vector < 0)
 		return false;
@@ -124,15 +88,52 @@ static bool take_interrupt(struct kvml_vcpu *vcpu)
 	return true;
 }
 
+/* What VM_ENTRY_INTR_INFO_FIELD says of the event that goes first, or 0. It waits no more. */
+static u32 take_event(struct kvml_vcpu *vcpu)
+{
+	struct kvml_events *events = &vcpu->events;
+	u32 info = INTR_INFO_VALID_MASK;
+
+	if (events->exception_pending) {
+		events->exception_pending = false;
+		info |= events->exception_vector;
+		/* In real mode exceptions push no error code, and the processor refuses one. */
+		if (events->exception_has_error && (kvml_cr0() & X86_CR0_PE)) {
+			vmwrite(VM_ENTRY_EXCEPTION_ERROR_CODE, events->exception_error);
+			info |= INTR_INFO_DELIVER_CODE_MASK;
+		}
+		/* INT3 and INTO. */
+		return info | (events->instruction_length ? INTR_TYPE_SOFT_EXCEPTION :
+							    INTR_TYPE_HARD_EXCEPTION);
+	}
+	if (events->nmi_injected || (events->nmi_pending && nmi_allowed())) {
+		if (events->nmi_injected)
+			events->nmi_injected = false;
+		else
+			events->nmi_pending--;
+		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
+		return info | X86_TRAP_NMI | INTR_TYPE_NMI_INTR;
+	}
+	if (!take_interrupt(vcpu))
+		return 0;
+	info |= events->interrupt_vector |
+		(events->interrupt_soft ? INTR_TYPE_SOFT_INTR : INTR_TYPE_EXT_INTR);
+	events->interrupt_injected = false;
+	events->interrupt_soft = false;
+	return info;
+}
+
 static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 {
+	const struct kvml_events *events = &vcpu->events;
 	const u32 controls = vmread(CPU_BASED_VM_EXEC_CONTROL);
 	u32 wanted = controls & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
 
-	if (vcpu->events.user_interrupt || kvml_lapic_pending_vector(vcpu) >= 0 ||
+	if (events->user_interrupt || events->interrupt_injected ||
+	    kvml_lapic_pending_vector(vcpu) >= 0 ||
 	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
-	if (vcpu->events.nmi_pending)
+	if (events->nmi_pending || events->nmi_injected)
 		wanted |= CPU_BASED_NMI_WINDOW_EXITING;
 	if (wanted != controls)
 		vmwrite(CPU_BASED_VM_EXEC_CONTROL, wanted);
@@ -141,36 +142,27 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 void kvml_inject_pending(struct kvml_vcpu *vcpu)
 {
 	struct kvml_events *events = &vcpu->events;
-	bool busy = true;
+	u32 info;
 
-	if (test_and_clear_bit(KVML_REQUEST_NMI, &vcpu->requests) && events->nmi_pending < 2)
+	if (test_bit(KVML_REQUEST_NMI, &vcpu->requests) &&
+	    test_and_clear_bit(KVML_REQUEST_NMI, &vcpu->requests) && events->nmi_pending < 2)
 		events->nmi_pending++;
-	if (events->exception_pending) {
-		write_exception(vcpu);
-	} else if (events->nmi_injected || (events->nmi_pending && nmi_allowed())) {
-		if (events->nmi_injected)
-			events->nmi_injected = false;
-		else
-			events->nmi_pending--;
-		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
-		write_event(2 | INTR_TYPE_NMI_INTR);
-	} else if (take_interrupt(vcpu)) {
-		write_interrupt(vcpu);
-	} else {
-		busy = false;
-	}
-	set_windows(vcpu, busy);
+	info = take_event(vcpu);
+	if (info & SOFTWARE_TYPE)
+		vmwrite(VM_ENTRY_INSTRUCTION_LEN, events->instruction_length);
+	if (info)
+		vmwrite(VM_ENTRY_INTR_INFO_FIELD, info);
+	set_windows(vcpu, info);
 }
 
 /* SDM volume 3, "Information for VM Exits During Event Delivery". */
-void kvml_recover_events(struct kvml_vcpu *vcpu)
+void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 length_field, u32 error_field)
 {
-	const u32 info = vmread(IDT_VECTORING_INFO_FIELD);
 	struct kvml_events *events = &vcpu->events;
+	const u8 vector = info & VECTORING_INFO_VECTOR_MASK;
+	const bool soft = info & SOFTWARE_TYPE;
 
-	if (!(info & VECTORING_INFO_VALID_MASK))
-		return;
-	events->instruction_length = vmread(VM_EXIT_INSTRUCTION_LEN);
+	events->instruction_length = soft ? vmread(length_field) : 0;
 	switch (info & VECTORING_INFO_TYPE_MASK) {
 	case INTR_TYPE_NMI_INTR:
 		events->nmi_injected = true;
@@ -178,20 +170,18 @@ void kvml_recover_events(struct kvml_vcpu *vcpu)
 		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
 		break;
 	case INTR_TYPE_HARD_EXCEPTION:
-		events->instruction_length = 0;
-		fallthrough;
 	case INTR_TYPE_SOFT_EXCEPTION:
 		events->exception_pending = true;
-		events->exception_vector = info & VECTORING_INFO_VECTOR_MASK;
+		events->exception_vector = vector;
 		events->exception_has_error = info & VECTORING_INFO_DELIVER_CODE_MASK;
 		if (events->exception_has_error)
-			events->exception_error = vmread(IDT_VECTORING_ERROR_CODE);
+			events->exception_error = vmread(error_field);
 		break;
 	case INTR_TYPE_SOFT_INTR:
 	case INTR_TYPE_EXT_INTR:
 		events->interrupt_injected = true;
-		events->interrupt_soft = (info & VECTORING_INFO_TYPE_MASK) == INTR_TYPE_SOFT_INTR;
-		events->interrupt_vector = info & VECTORING_INFO_VECTOR_MASK;
+		events->interrupt_soft = soft;
+		events->interrupt_vector = vector;
 		break;
 	}
 }

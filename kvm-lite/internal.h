@@ -187,9 +187,6 @@ struct kvml_vcpu {
 
 	struct kvml_events events;
 	struct kvml_io io;
-	bool shutdown;		/* a third fault: KVM_EXIT_SHUTDOWN is due */
-	bool entry_failed;
-	int error;		/* what KVM_RUN fails with, if KVML_TO_USER is an error */
 	u64 cr2;		/* the guest's, while it does not run */
 	u64 xcr0;
 	u64 dr[8];		/* 4 and 5 are other names of 6 and 7 */
@@ -209,11 +206,17 @@ struct kvml_vcpu {
 
 #include "vmx.h"
 
-/* How handling an exit ends. */
+/* How handling an exit ends, if not with a negative errno, which KVM_RUN then fails with. */
 enum kvml_next {
-	KVML_RESUME,		/* back into the guest */
 	KVML_TO_USER,		/* kvm_run says why */
+	KVML_RESUME,		/* back into the guest */
 };
+
+static inline int kvml_to_user(struct kvml_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->exit_reason = reason;
+	return KVML_TO_USER;
+}
 
 /* The structure that an ioctl takes, as long as its number says. 0 or -EFAULT. */
 static inline int kvml_copy_in(void *data, const void __user *user, unsigned int command)
@@ -244,6 +247,8 @@ struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn);
 /* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
 int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
+/* At once, if there is @old: @size, 4 or 8 bytes. May sleep. 0, -EAGAIN: another value, -EFAULT. */
+int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size);
 
 /* ----- ept.c ----- */
 int kvml_ept_create(struct kvml_vm *vm);
@@ -321,12 +326,15 @@ void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4]);
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
 u64 kvml_supported_xcr0(void);
 
-/* ----- exit.c, io.c ----- */
-enum kvml_next kvml_handle_exit(struct kvml_vcpu *vcpu);
-enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu);
-enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu);
+/* ----- exit.c, io.c; what handles exits gives an enum kvml_next or a negative errno ----- */
+int kvml_handle_exit(struct kvml_vcpu *vcpu, u32 reason);
+int kvml_handle_port(struct kvml_vcpu *vcpu);
+int kvml_handle_ept_violation(struct kvml_vcpu *vcpu);
+int kvml_internal_error(struct kvml_vcpu *vcpu, u32 suberror, u64 data);
 /* Finishes what the last exit to user space began. 0 or -EFAULT. */
 int kvml_complete_io(struct kvml_vcpu *vcpu);
+/* An address or operand as the guest's code has it: outside 64-bit code it has 32 bits. */
+u64 kvml_truncate(u64 value);
 /* Goes on behind an instruction of that length, and ends what STI and MOV SS before it blocked. */
 void kvml_advance_rip(struct kvml_vcpu *vcpu, u32 length);
 
@@ -337,13 +345,15 @@ static inline void kvml_skip_instruction(struct kvml_vcpu *vcpu)
 }
 
 /* ----- inject.c ----- */
-/* @error: 0 for exceptions that have none. */
-void kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error);
-void kvml_inject_page_fault(struct kvml_vcpu *vcpu, u64 linear, u32 error);
+/* @error: 0 for exceptions that have none. Ends as handling an exit does. */
+int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error);
 /* Before entry, interrupts off: hands the next event to the processor, opens windows. */
 void kvml_inject_pending(struct kvml_vcpu *vcpu);
-/* After an exit: what was being delivered is to be delivered again. */
-void kvml_recover_events(struct kvml_vcpu *vcpu);
+/*
+ * What was being delivered when the guest left, or what an entry that failed was to deliver, is to be
+ * delivered again: @info is VMX's interruption information, more is in these fields.
+ */
+void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 length_field, u32 error_field);
 /* Would something wake the vCPU from HLT? */
 bool kvml_has_wakeup(struct kvml_vcpu *vcpu);
 bool kvml_interrupt_allowed(void);

@@ -12,31 +12,25 @@
 #define RCX	1
 #define RSI	6
 #define RDI	7
+/* In the order of the VMCS, and of VMX_INSTRUCTION_INFO. */
+#define SEGMENT_ES	0
+#define SEGMENT_SS	2
 
-static enum kvml_next emulation_failed(struct kvml_vcpu *vcpu)
+static int emulation_failed(struct kvml_vcpu *vcpu)
 {
-	vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
-	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
-	vcpu->run->internal.ndata = 1;
-	vcpu->run->internal.data[0] = vmread(GUEST_RIP);
-	return KVML_TO_USER;
+	return kvml_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, vmread(GUEST_RIP));
 }
 
 /* ----- Guest-linear memory ----- */
 
-static int read_entry(void *context, u64 gpa, void *data, u32 size)
-{
-	return kvml_read_guest(context, gpa, data, size);
-}
-
 /*
  * Copies through the guest's page tables, as the guest itself would at its privilege level; without
- * @data it only looks whether it could. -EFAULT: it may not, and #PF or #GP is injected; -ENXIO:
- * there is no memory.
+ * @data it only looks whether it could. -EFAULT: the guest goes on instead, with a fault or with the
+ * same instruction; -ENXIO: there is no memory.
  */
 static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size, u32 access)
 {
-	const struct kvml_paging paging = {
+	struct kvml_paging paging = {
 		.cr0 = kvml_cr0(),
 		.cr3 = vmread(GUEST_CR3),
 		.cr4 = kvml_cr4(),
@@ -44,10 +38,10 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		.rflags = vmread(GUEST_RFLAGS),
 		/* As the processor walks, whatever the guest is told. */
 		.physical_bits = boot_cpu_data.x86_phys_bits,
-		.read = read_entry,
-		.context = vcpu->vm,
+		.vm = vcpu->vm,
+		.read = kvml_read_guest,
+		.replace = kvml_replace_guest,
 	};
-	const u64 reach = kvml_in_64bit_code() ? U64_MAX : U32_MAX;
 	u32 part;
 
 	access |= kvml_cpl() == 3 ? KVML_ACCESS_USER : 0;
@@ -56,13 +50,17 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		u64 gpa;
 		int outcome;
 
-		linear &= reach;
+		linear = kvml_truncate(linear);
+		if (!(paging.efer & KVML_EFER_LMA))
+			paging.pdpte = vmread(GUEST_PDPTR0 + 2 * (linear >> 30));
 		part = min_t(u32, size, PAGE_SIZE - offset_in_page(linear));
 		outcome = kvml_guest_walk(&paging, linear, access, &gpa, &error);
-		if (outcome == -EFAULT)
-			kvml_inject_page_fault(vcpu, linear, error);
-		else if (outcome)
+		if (outcome == -EFAULT) {
+			vcpu->cr2 = linear;
+			kvml_inject_exception(vcpu, X86_TRAP_PF, error);
+		} else if (outcome == -EINVAL) {
 			kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
+		}
 		if (outcome)
 			return -EFAULT;
 		if (!data)
@@ -75,23 +73,40 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 	return 0;
 }
 
+/* SDM volume 3, "Limit Checking" and "Type Checking", which 64-bit code does without. */
+static bool segment_allows(u32 segment, bool write, u64 offset, u32 size)
+{
+	const u32 access = vmread(GUEST_ES_AR_BYTES + 2 * segment);
+	const u64 limit = vmread(GUEST_ES_LIMIT + 2 * segment);
+	const u64 last = offset + size - 1;
+	const bool code = access & VMX_AR_TYPE_CODE_MASK;
+
+	/* Bit 1 says that data may be written, or code read. */
+	if ((access & VMX_AR_UNUSABLE_MASK) || (write && code) ||
+	    ((write || code) && !(access & BIT(1))))
+		return false;
+	/* Data that expands down lies above the limit. */
+	if (!code && (access & BIT(2)))
+		return offset > limit && last <= (access & VMX_AR_DB_MASK ? U32_MAX : U16_MAX);
+	return last <= limit;
+}
+
 /* ----- Ports: SDM volume 3, "Exit Qualification for I/O Instructions" ----- */
 
 #define PORT_IN		BIT(3)
 #define PORT_STRING	BIT(4)
 #define PORT_REPEAT	BIT(5)
 
-static enum kvml_next port_to_user(struct kvml_vcpu *vcpu, u32 qualification, u32 count)
+static int port_to_user(struct kvml_vcpu *vcpu, u32 qualification, u32 count)
 {
 	struct kvm_run *run = vcpu->run;
 
-	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = qualification & PORT_IN ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = vcpu->io.size;
 	run->io.port = qualification >> 16;
 	run->io.count = count;
 	run->io.data_offset = KVML_PIO_OFFSET;
-	return KVML_TO_USER;
+	return kvml_to_user(vcpu, KVM_EXIT_IO);
 }
 
 static unsigned long *string_index(struct kvml_vcpu *vcpu, u32 qualification)
@@ -117,33 +132,44 @@ static void advance_string(struct kvml_vcpu *vcpu, u32 qualification)
 		kvml_skip_instruction(vcpu);
 }
 
-/* How many elements go at once: upwards a page's worth, and not over the end of the registers. */
+/* How many elements go at once: upwards within a page, and not over the end of the registers. */
 static u32 string_count(struct kvml_vcpu *vcpu, u32 qualification)
 {
 	const struct kvml_io *io = &vcpu->io;
 	const u64 index = *string_index(vcpu, qualification);
+	const u64 room = PAGE_SIZE - offset_in_page(io->address);
 	u64 most = 1;
 
 	if (!(qualification & PORT_REPEAT))
 		return 1;
-	if (!(vmread(GUEST_RFLAGS) & X86_EFLAGS_DF))
-		most += min_t(u64, kvml_low_bytes(~index, io->address_size), PAGE_SIZE - 1) /
-			io->size;
+	if (!(vmread(GUEST_RFLAGS) & X86_EFLAGS_DF) && room > io->size)
+		most += min(kvml_low_bytes(~index, io->address_size), room - io->size) / io->size;
 	return min(kvml_low_bytes(vcpu->regs[RCX], io->address_size), most);
 }
 
-static enum kvml_next handle_string(struct kvml_vcpu *vcpu, u32 qualification)
+static int handle_string(struct kvml_vcpu *vcpu, u32 qualification)
 {
 	struct kvml_io *io = &vcpu->io;
 	const bool in = qualification & PORT_IN;
+	const u32 info = vmread(VMX_INSTRUCTION_INFO);
+	const u32 segment = in ? SEGMENT_ES : (info >> 15) & 7;
+	u64 offset;
 	int outcome;
 
 	io->address = vmread(GUEST_LINEAR_ADDRESS);
-	io->address_size = 2 << ((vmread(VMX_INSTRUCTION_INFO) >> 7) & 3);
+	io->address_size = 2 << ((info >> 7) & 3);
 	io->count = string_count(vcpu, qualification);
 	if (!io->count) {
 		kvml_skip_instruction(vcpu);
 		return KVML_RESUME;
+	}
+	offset = kvml_low_bytes(*string_index(vcpu, qualification), io->address_size);
+	if (!kvml_in_64bit_code() && !segment_allows(segment, in, offset, io->size * io->count)) {
+		/* What fits comes before the fault. */
+		io->count = 1;
+		if (!segment_allows(segment, in, offset, io->size))
+			return kvml_inject_exception(vcpu, segment == SEGMENT_SS ? X86_TRAP_SS :
+						     X86_TRAP_GP, 0);
 	}
 	/* A fault of INS has to come before the device gives data that then had nowhere to go. */
 	outcome = copy_linear(vcpu, io->address, in ? NULL : vcpu->pio, io->size * io->count,
@@ -159,7 +185,7 @@ static enum kvml_next handle_string(struct kvml_vcpu *vcpu, u32 qualification)
 	return port_to_user(vcpu, qualification, io->count);
 }
 
-enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
+int kvml_handle_port(struct kvml_vcpu *vcpu)
 {
 	const u32 qualification = vmread(EXIT_QUALIFICATION);
 	u64 value;
@@ -181,19 +207,13 @@ enum kvml_next kvml_handle_port(struct kvml_vcpu *vcpu)
 
 /* ----- MMIO ----- */
 
-static enum kvml_code_size code_size(void)
-{
-	if (kvml_in_64bit_code())
-		return KVML_CODE_64;
-	return vmread(GUEST_CS_AR_BYTES) & BIT(14) ? KVML_CODE_32 : KVML_CODE_16;
-}
-
-/* 0; -EFAULT: a fault is on its way to the guest; else not an instruction we know. */
+/* 0; -EFAULT: the guest goes on instead; else not an instruction we know. */
 static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 {
-	const enum kvml_code_size code = code_size();
-	const u64 base = code == KVML_CODE_64 ? 0 : vmread(GUEST_CS_BASE);
-	const u64 linear = base + vmread(GUEST_RIP);
+	const bool long_code = kvml_in_64bit_code();
+	const enum kvml_code_size code = long_code ? KVML_CODE_64 :
+		vmread(GUEST_CS_AR_BYTES) & VMX_AR_DB_MASK ? KVML_CODE_32 : KVML_CODE_16;
+	const u64 linear = vmread(GUEST_RIP) + (long_code ? 0 : vmread(GUEST_CS_BASE));
 	u8 bytes[KVML_INSTRUCTION_MAX];
 	u32 count = 0;
 	int outcome;
@@ -221,12 +241,13 @@ static void finish_mmio(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u6
 	kvml_advance_rip(vcpu, mmio->length);
 }
 
-static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
+static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 {
 	struct kvm_run *run = vcpu->run;
 	struct kvml_mmio mmio;
 	u64 value = 0;
 	const int outcome = decode(vcpu, &mmio);
+	bool served;
 
 	if (outcome == -EFAULT)
 		return KVML_RESUME;
@@ -237,29 +258,27 @@ static enum kvml_next handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 		value = mmio.immediate ? mmio.value : kvml_reg(vcpu, mmio.reg);
 		value = kvml_low_bytes(value >> (mmio.high_byte ? 8 : 0), mmio.size);
 	}
-	if ((vcpu->vm->split_irqchip &&
-	     kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
-	    (mmio.write &&
-	     kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value))) {
+	served = (vcpu->vm->split_irqchip &&
+		  kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
+		 (mmio.write &&
+		  kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value));
+	if (served || mmio.write)
 		finish_mmio(vcpu, &mmio, value);
+	if (served)
 		return KVML_RESUME;
-	}
-	if (mmio.write) {
-		finish_mmio(vcpu, &mmio, 0);
-	} else {
+	if (!mmio.write) {
 		vcpu->io.kind = KVML_IO_MMIO_READ;
 		vcpu->io.mmio = mmio;
 	}
-	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = gpa;
 	run->mmio.len = mmio.size;
 	run->mmio.is_write = mmio.write;
 	memcpy(run->mmio.data, &value, sizeof(value));
-	return KVML_TO_USER;
+	return kvml_to_user(vcpu, KVM_EXIT_MMIO);
 }
 
 /* SDM volume 3, "Exit Qualification for EPT Violations". */
-enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
+int kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 	const u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS);
@@ -270,19 +289,14 @@ enum kvml_next kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 	if ((qualification & BIT(12)) && !vectoring)
 		vmx_set_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
 	outcome = kvml_ept_fault(vcpu, gpa, qualification);
-	switch (outcome) {
-	case 0:
-	case -EINTR:
+	if (!outcome || outcome == -EINTR)
 		return KVML_RESUME;
-	case -ENOENT:
-		/* Neither code nor page tables nor stacks of exceptions live in devices. */
-		if ((qualification & BIT(2)) || !(qualification & BIT(8)) || vectoring)
-			return emulation_failed(vcpu);
-		return handle_mmio(vcpu, gpa);
-	default:
-		vcpu->error = outcome;
-		return KVML_TO_USER;
-	}
+	if (outcome != -ENOENT)
+		return outcome;
+	/* Neither code nor page tables nor stacks of exceptions live in devices. */
+	if ((qualification & BIT(2)) || !(qualification & BIT(8)) || vectoring)
+		return emulation_failed(vcpu);
+	return handle_mmio(vcpu, gpa);
 }
 
 /* ----- The answer of user space ----- */

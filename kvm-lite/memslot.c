@@ -146,26 +146,40 @@ void kvml_free_slots(struct kvml_vm *vm)
 		kvfree(vm->slots[id].dirty);
 }
 
+/* Where the process has @gpa, or null; slots_lock held. */
+static inline void __user *locate(struct kvml_vm *vm, u64 gpa, bool write)
+{
+	const struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
+
+	if (!slot || (write && (slot->flags & KVM_MEM_READONLY)))
+		return NULL;
+	return (void __user *)(slot->hva + (gpa - (slot->gfn << PAGE_SHIFT)));
+}
+
+/* slots_lock held. */
+static void mark_dirty(struct kvml_vm *vm, u64 gpa)
+{
+	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
+
+	if (!slot->dirty)
+		return;
+	spin_lock(&vm->ept.lock);
+	__set_bit((gpa >> PAGE_SHIFT) - slot->gfn, slot->dirty);
+	spin_unlock(&vm->ept.lock);
+}
+
 /* Copies within one page; slots_lock held. */
 static int copy_page_part(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool write)
 {
-	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
+	void __user *user = locate(vm, gpa, write);
 	unsigned long left;
-	void __user *user;
-	u64 page;
 
-	if (!slot || (write && (slot->flags & KVM_MEM_READONLY)))
+	if (!user)
 		return -EFAULT;
-	page = (gpa >> PAGE_SHIFT) - slot->gfn;
-	user = (void __user *)(slot->hva + page * PAGE_SIZE + offset_in_page(gpa));
 	if (!write)
 		return copy_from_user(data, user, size) ? -EFAULT : 0;
 	left = copy_to_user(user, data, size);
-	if (slot->dirty) {
-		spin_lock(&vm->ept.lock);
-		__set_bit(page, slot->dirty);
-		spin_unlock(&vm->ept.lock);
-	}
+	mark_dirty(vm, gpa);
 	return left ? -EFAULT : 0;
 }
 
@@ -194,4 +208,24 @@ int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size)
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size)
 {
 	return copy_guest(vm, gpa, (void *)data, size, true);
+}
+
+int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size)
+{
+	u32 old_half = old;
+	void __user *user;
+	int outcome;
+
+	down_read(&vm->slots_lock);
+	user = locate(vm, gpa, true);
+	if (!user)
+		outcome = -EFAULT;
+	else if (size == sizeof(u64))
+		outcome = __try_cmpxchg_user((u64 __user *)user, &old, value, wide_fault);
+	else
+		outcome = __try_cmpxchg_user((u32 __user *)user, &old_half, value, narrow_fault);
+	if (!outcome)
+		mark_dirty(vm, gpa);
+	up_read(&vm->slots_lock);
+	return outcome > 0 ? -EAGAIN : outcome;
 }

@@ -9,8 +9,8 @@ struct decoder {
 	u32 count;
 	u32 at;
 	enum kvml_code_size code;
-	bool operand_other;	/* 0x66 */
-	bool address_other;	/* 0x67 */
+	u8 operand_size;	/* 2 or 4; REX.W makes it 8 */
+	u8 address_size;	/* 2, 4 or 8 */
 	u8 rex;			/* 0: none */
 };
 
@@ -22,40 +22,25 @@ static u8 next_byte(struct decoder *in)
 	return at < in->count ? in->bytes[at] : 0;
 }
 
-static bool is_segment_prefix(u8 byte)
-{
-	/* ES, CS, SS and DS stand in two bits; FS and GS came later. */
-	return (byte & 0xe7) == 0x26 || (byte & 0xfe) == 0x64;
-}
-
 /* Gives the first byte of the opcode. LOCK and REP make no sense with MOV and count as such. */
 static u8 skip_prefixes(struct decoder *in)
 {
+	in->operand_size = in->code == KVML_CODE_16 ? 2 : 4;
+	in->address_size = in->code;
 	for (;;) {
 		const u8 byte = next_byte(in);
 		const bool rex = in->code == KVML_CODE_64 && (byte & 0xf0) == 0x40;
 
-		if (!rex && byte != 0x66 && byte != 0x67 && !is_segment_prefix(byte))
+		if (byte == 0x66)
+			in->operand_size = in->code == KVML_CODE_16 ? 4 : 2;
+		else if (byte == 0x67)
+			in->address_size = in->code == KVML_CODE_32 ? 2 : 4;
+		/* Nor a segment: ES, CS, SS and DS stand in two bits, FS and GS came later. */
+		else if (!rex && (byte & 0xe7) != 0x26 && (byte & 0xfe) != 0x64)
 			return byte;
-		in->operand_other |= byte == 0x66;
-		in->address_other |= byte == 0x67;
 		/* A REX that is not the last prefix counts for nothing. */
 		in->rex = rex ? byte : 0;
 	}
-}
-
-static u8 operand_size(const struct decoder *in)
-{
-	if (in->rex & REX_W)
-		return 8;
-	return (in->code == KVML_CODE_16) == in->operand_other ? 4 : 2;
-}
-
-static u8 address_size(const struct decoder *in)
-{
-	if (in->code == KVML_CODE_64)
-		return in->address_other ? 4 : 8;
-	return (in->code == KVML_CODE_16) == in->address_other ? 4 : 2;
 }
 
 /* Skips SIB and displacement; the processor has told the address already. */
@@ -64,7 +49,7 @@ static void skip_address(struct decoder *in, u8 modrm)
 	const u8 mode = modrm >> 6;
 	u8 base = modrm & 7;
 
-	if (address_size(in) == 2) {
+	if (in->address_size == 2) {
 		in->at += mode == 0 && base == 6 ? 2 : mode;
 		return;
 	}
@@ -84,13 +69,13 @@ static u64 read_immediate(struct decoder *in, u8 size)
 
 	for (i = 0; i < size && i < sizeof(value); i++)
 		value |= (u32)next_byte(in) << (8 * i);
-	return size == 8 ? (u64)(s64)(s32)value : value;
+	return kvml_low_bytes((u64)(s64)(s32)value, size);
 }
 
 static int decode(struct decoder *in, struct kvml_mmio *mmio)
 {
 	u8 opcode = skip_prefixes(in);
-	const u8 operand = operand_size(in);
+	const u8 operand = in->rex & REX_W ? 8 : in->operand_size;
 	u8 modrm;
 
 	mmio->size = opcode & 1 ? operand : 1;
@@ -101,7 +86,7 @@ static int decode(struct decoder *in, struct kvml_mmio *mmio)
 		break;
 	case 0xa0 ... 0xa3:	/* AL..RAX and an address that stands in the instruction */
 		mmio->write = opcode & 2;
-		in->at += address_size(in);
+		in->at += in->address_size;
 		return 0;
 	case 0xc6 ... 0xc7:
 		mmio->write = true;

@@ -12,10 +12,11 @@
 /* The longest instruction of the architecture. */
 #define KVML_INSTRUCTION_MAX	15u
 
+/* By the bytes of an address, unless a prefix says otherwise. */
 enum kvml_code_size {
-	KVML_CODE_16,
-	KVML_CODE_32,
-	KVML_CODE_64,
+	KVML_CODE_16 = 2,
+	KVML_CODE_32 = 4,
+	KVML_CODE_64 = 8,
 };
 
 struct kvml_mmio {

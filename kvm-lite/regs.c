@@ -90,18 +90,31 @@ int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)
 	return 0;
 }
 
-static void paging_changed(struct kvml_vcpu *vcpu)
+/*
+ * Before control registers change: -EINVAL, and they must not. SDM volume 3, "PDPTE Registers" and
+ * "Operations that Invalidate TLBs and Paging-Structure Caches".
+ */
+static int change_paging(struct kvml_vcpu *vcpu, u64 cr0, u64 cr4)
 {
-	u64 entries[4] = {};
+	const u64 reserved = GENMASK_ULL(2, 1) | GENMASK_ULL(8, 5) |
+		~0ULL << boot_cpu_data.x86_phys_bits;
+	u64 entries[4];
 	u32 i;
 
 	vcpu->flush_vpid = true;
-	if (!(kvml_cr0() & X86_CR0_PG) || !(kvml_cr4() & X86_CR4_PAE) || kvml_in_long_mode())
-		return;
+	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) ||
+	    (vmread(GUEST_IA32_EFER) & EFER_LME))
+		return 0;
 	/* PAE paging without long mode: the processor wants the four top entries in the VMCS. */
-	kvml_read_guest(vcpu->vm, vmread(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries));
+	if (kvml_read_guest(vcpu->vm, vmread(GUEST_CR3) & 0xffffffe0, entries, sizeof(entries)))
+		return -EINVAL;
+	for (i = 0; i < ARRAY_SIZE(entries); i++) {
+		if ((entries[i] & 1) && (entries[i] & reserved))
+			return -EINVAL;
+	}
 	for (i = 0; i < ARRAY_SIZE(entries); i++)
 		vmwrite(GUEST_PDPTR0 + 2 * i, entries[i]);
+	return 0;
 }
 
 static void write_guest_cr0(u64 value)
@@ -134,6 +147,9 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 	if (!cr0_is_valid(value))
 		return -EINVAL;
 	value &= CR0_KNOWN;
+	if ((changed & (X86_CR0_PG | X86_CR0_CD | X86_CR0_NW)) &&
+	    change_paging(vcpu, value, kvml_cr4()))
+		return -EINVAL;
 	if ((changed & value & X86_CR0_PG) && (efer & EFER_LME)) {
 		u32 tr = vmread(GUEST_TR_AR_BYTES);
 
@@ -149,8 +165,6 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 		write_efer(efer & ~EFER_LMA);
 	}
 	write_guest_cr0(value);
-	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_CD | X86_CR0_NW))
-		paging_changed(vcpu);
 	return 0;
 }
 
@@ -177,10 +191,11 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 	if ((changed & value & X86_CR4_PCIDE) &&
 	    (!kvml_in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
 		return -EINVAL;
+	if ((changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP |
+			X86_CR4_PCIDE)) &&
+	    change_paging(vcpu, kvml_cr0(), value))
+		return -EINVAL;
 	write_guest_cr4(value);
-	if (changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP |
-		       X86_CR4_PCIDE))
-		paging_changed(vcpu);
 	return 0;
 }
 
@@ -335,7 +350,8 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	vmwrite(GUEST_GDTR_LIMIT, sregs->gdt.limit);
 	vmwrite(GUEST_IDTR_BASE, sregs->idt.base);
 	vmwrite(GUEST_IDTR_LIMIT, sregs->idt.limit);
-	paging_changed(vcpu);
+	/* As with KVM: entries that the guest itself could not load stay those of before. */
+	change_paging(vcpu, sregs->cr0, sregs->cr4);
 	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
 	vcpu->events.interrupt_injected = vector < 256;
 	if (vector < 256) {

@@ -2,10 +2,7 @@
 /* KVM_RUN: into the guest and out again, until user space has something to do. */
 #include "internal.h"
 
-#include <linux/entry-kvm.h>
-#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
-#include <linux/version.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/mmu_context.h>
@@ -47,7 +44,7 @@ static void flush_stale_translations(struct kvml_vcpu *vcpu)
 /* Breakpoints are loaded only for a guest that uses them. */
 static bool load_debug_registers(struct kvml_vcpu *vcpu)
 {
-	if (likely(!(vcpu->dr[7] & DR_GLOBAL_ENABLE_MASK) && !(vcpu->dr[7] & DR_LOCAL_ENABLE_MASK)))
+	if (likely(!(vcpu->dr[7] & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))))
 		return false;
 	set_debugreg(0, 7);
 	set_debugreg(vcpu->dr[0], 0);
@@ -56,28 +53,6 @@ static bool load_debug_registers(struct kvml_vcpu *vcpu)
 	set_debugreg(vcpu->dr[3], 3);
 	set_debugreg(vcpu->dr[6], 6);
 	return true;
-}
-
-static void unload_debug_registers(struct kvml_vcpu *vcpu)
-{
-	get_debugreg(vcpu->dr[6], 6);
-	set_debugreg(DR6_RESERVED, 6);
-}
-
-/* The exit cleared what the host uses to trace itself. */
-static void restore_host_debugging(struct kvml_vcpu *vcpu)
-{
-	if (unlikely(vcpu->host.debugctl))
-		wrmsrl(MSR_IA32_DEBUGCTLMSR, vcpu->host.debugctl);
-	if (unlikely(hw_breakpoint_active()))
-		hw_breakpoint_restore();
-}
-
-/* L1TF: a guest reads through its page tables what is in the L1 cache, so nothing is. */
-static void flush_l1d(void)
-{
-	if (unlikely(kvml_vmx.flush_l1d))
-		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 }
 
 /* VMSCAPE: what the guest taught the branch predictor must not steer user space. */
@@ -94,8 +69,7 @@ static void serve_host_exceptions(u32 reason)
 {
 	u32 info;
 
-	if ((reason & 0xffff) != EXIT_REASON_EXCEPTION_NMI ||
-	    (reason & VMX_EXIT_REASONS_FAILED_VMENTRY))
+	if ((u16)reason != EXIT_REASON_EXCEPTION_NMI)
 		return;
 	info = vmread(VM_EXIT_INTR_INFO);
 	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR)
@@ -119,8 +93,8 @@ static void set_preemption_timer(struct kvml_vcpu *vcpu)
 	}
 }
 
-/* CR2 and XCR0 are not in the VMCS. */
-static void enter_and_leave(struct kvml_vcpu *vcpu)
+/* With what the VMCS does not hold: CR2, XCR0 and DR0 to DR6. Nonzero: the instruction failed. */
+static int enter_and_leave(struct kvml_vcpu *vcpu)
 {
 	const bool debug = load_debug_registers(vcpu);
 	const bool swap_xcr0 = (vmread(GUEST_CR4) & X86_CR4_OSXSAVE) &&
@@ -131,35 +105,63 @@ static void enter_and_leave(struct kvml_vcpu *vcpu)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	if (native_read_cr2() != vcpu->cr2)
 		native_write_cr2(vcpu->cr2);
-	flush_l1d();
+	/* L1TF: a guest reads through its page tables what is in the L1 cache, so nothing is. */
+	if (unlikely(kvml_vmx.flush_l1d))
+		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 	failed = kvml_vmx_enter(vcpu->regs, vcpu->launched);
 	vcpu->cr2 = native_read_cr2();
 	if (swap_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host.xcr0);
-	if (debug)
-		unload_debug_registers(vcpu);
-	restore_host_debugging(vcpu);
-	vcpu->entry_failed = failed;
-	if (!failed)
-		vcpu->launched = true;
+	if (debug) {
+		get_debugreg(vcpu->dr[6], 6);
+		set_debugreg(DR6_RESERVED, 6);
+	}
+	/* The exit cleared what the host uses to trace itself. */
+	if (unlikely(vcpu->host.debugctl))
+		wrmsrl(MSR_IA32_DEBUGCTLMSR, vcpu->host.debugctl);
+	if (unlikely(hw_breakpoint_active()))
+		hw_breakpoint_restore();
+	return failed;
 }
 
-static bool must_not_enter(struct kvml_vcpu *vcpu)
+/* KVM_RUN has to return, whatever the guest would do next. */
+static inline bool must_leave(struct kvml_vcpu *vcpu)
 {
-	return need_resched() || signal_pending(current) || kvml_vmx_stopping() || kvml_lapic_has_events(vcpu) ||
-		kvml_immediate_exit(vcpu);
+	return signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping();
 }
 
-static enum kvml_next entry_instruction_failed(struct kvml_vcpu *vcpu)
+/* What keeps the vCPU from the guest, or woke it. */
+static int serve_requests(struct kvml_vcpu *vcpu)
 {
-	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
-	vcpu->run->fail_entry.hardware_entry_failure_reason = vmread(VM_INSTRUCTION_ERROR);
+	if (kvml_lapic_has_events(vcpu))
+		kvml_lapic_accept_events(vcpu);
+	if (!must_leave(vcpu))
+		return KVML_RESUME;
+	vcpu->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
+static int entry_failed(struct kvml_vcpu *vcpu, u32 reason)
+{
+	const u32 event = vmread(VM_ENTRY_INTR_INFO_FIELD);
+
+	if (event & INTR_INFO_VALID_MASK) {
+		kvml_recover_event(vcpu, event, VM_ENTRY_INSTRUCTION_LEN,
+				   VM_ENTRY_EXCEPTION_ERROR_CODE);
+		vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
+	}
+	pr_warn_ratelimited(KVML_NAME ": entry failed, reason 0x%x, qualification 0x%lx\n", reason,
+			    vmread(EXIT_QUALIFICATION));
+	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
 	vcpu->run->fail_entry.cpu = vcpu->vmcs_cpu;
-	return KVML_TO_USER;
+	return kvml_to_user(vcpu, KVM_EXIT_FAIL_ENTRY);
 }
 
-static enum kvml_next run_once(struct kvml_vcpu *vcpu)
+static int run_once(struct kvml_vcpu *vcpu)
 {
+	u32 reason, event;
+	bool entered;
+
 	/* May write to guest memory, so it comes before interrupts go off. */
 	kvml_clock_update(vcpu);
 
@@ -171,11 +173,11 @@ static enum kvml_next run_once(struct kvml_vcpu *vcpu)
 	 * So either we see the work here, or it sees us and interrupts.
 	 */
 	smp_store_mb(vcpu->mode, KVML_IN_GUEST);
-	if (must_not_enter(vcpu)) {
+	if (need_resched() || must_leave(vcpu) || kvml_lapic_has_events(vcpu)) {
 		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
 		local_irq_enable();
 		preempt_enable();
-		return KVML_RESUME;
+		return serve_requests(vcpu);
 	}
 	/* The host used the FPU meanwhile, or another thread ran: the guest's registers come back. */
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
@@ -187,56 +189,49 @@ static enum kvml_next run_once(struct kvml_vcpu *vcpu)
 	rcu_note_context_switch(false);
 	/* The tick that ends this stay counts as the guest's time. */
 	current->flags |= PF_VCPU;
-	enter_and_leave(vcpu);
+	entered = !enter_and_leave(vcpu);
 	/* What is read from here on is not older than the exit. */
 	smp_store_mb(vcpu->mode, KVML_OUTSIDE_GUEST);
-	if (unlikely(vcpu->entry_failed)) {
-		current->flags &= ~PF_VCPU;
-		local_irq_enable();
-		preempt_enable();
-		return entry_instruction_failed(vcpu);
+	reason = vmread(likely(entered) ? VM_EXIT_REASON : VM_INSTRUCTION_ERROR);
+	entered = entered && !(reason & VMX_EXIT_REASONS_FAILED_VMENTRY);
+	if (likely(entered)) {
+		vcpu->launched = true;
+		mistrust_predictions();
+		serve_host_exceptions(reason);
+	} else if ((u16)reason == EXIT_REASON_MCE_DURING_VMENTRY) {
+		asm volatile("int $18");
 	}
-	mistrust_predictions();
-	serve_host_exceptions(vmread(VM_EXIT_REASON));
 	/* An interrupt that brought us out is served here. */
 	local_irq_enable();
 	current->flags &= ~PF_VCPU;
 	preempt_enable();
-	kvml_recover_events(vcpu);
-	return kvml_handle_exit(vcpu);
+	if (unlikely(!entered))
+		return entry_failed(vcpu, reason);
+	event = vmread(IDT_VECTORING_INFO_FIELD);
+	if (unlikely(event & VECTORING_INFO_VALID_MASK))
+		kvml_recover_event(vcpu, event, VM_EXIT_INSTRUCTION_LEN, IDT_VECTORING_ERROR_CODE);
+	return kvml_handle_exit(vcpu, reason);
 }
 
 /* ----- Waiting ----- */
 
 static bool may_go_on(struct kvml_vcpu *vcpu)
 {
-	if (vcpu->mp_state != KVM_MP_STATE_HALTED)
-		return kvml_lapic_has_events(vcpu);
-	return kvml_has_wakeup(vcpu);
+	return vcpu->mp_state == KVM_MP_STATE_HALTED ? kvml_has_wakeup(vcpu) :
+						       kvml_lapic_has_events(vcpu);
 }
 
 /* HLT, or waiting for INIT and SIPI. The VMCS stays loaded: waking reads it. */
 static int wait_for_work(struct kvml_vcpu *vcpu)
 {
-	DEFINE_WAIT(wait);
-	int outcome = 0;
+	bool found = false;
 
 	kvml_lapic_set_asleep(vcpu, true);
-	for (;;) {
-		prepare_to_wait(&vcpu->wait, &wait, TASK_INTERRUPTIBLE);
-		if (may_go_on(vcpu))
-			break;
-		if (signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping()) {
-			outcome = -EINTR;
-			break;
-		}
-		schedule();
-	}
-	finish_wait(&vcpu->wait, &wait);
+	wait_event_interruptible(vcpu->wait, (found = may_go_on(vcpu)) || must_leave(vcpu));
 	kvml_lapic_set_asleep(vcpu, false);
-	if (!outcome && vcpu->mp_state == KVM_MP_STATE_HALTED)
+	if (found && vcpu->mp_state == KVM_MP_STATE_HALTED)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
-	return outcome;
+	return serve_requests(vcpu);
 }
 
 /* ----- KVM_RUN ----- */
@@ -255,48 +250,22 @@ static void publish(struct kvml_vcpu *vcpu)
 		!vcpu->events.user_interrupt;
 }
 
-static int interrupted(struct kvml_vcpu *vcpu)
-{
-	vcpu->run->exit_reason = KVM_EXIT_INTR;
-	return -EINTR;
-}
-
-/* 0: kvm_run says why; or a negative errno. */
+/* KVML_TO_USER, or a negative errno. */
 static int run_loop(struct kvml_vcpu *vcpu)
 {
+	int vector, outcome;
+
 	for (;;) {
-		int vector;
-
-		if (kvml_lapic_has_events(vcpu))
-			kvml_lapic_accept_events(vcpu);
-		if (signal_pending(current) || kvml_immediate_exit(vcpu))
-			return interrupted(vcpu);
-		if (unlikely(kvml_vmx_stopping()))
-			return -ESHUTDOWN;
 		cond_resched();
-		if (unlikely(vcpu->mp_state != KVM_MP_STATE_RUNNABLE)) {
-			if (wait_for_work(vcpu))
-				return interrupted(vcpu);
-			continue;
-		}
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
-		if (run_once(vcpu) == KVML_TO_USER) {
-			const int error = vcpu->error;
-
-			vcpu->error = 0;
-			return error;
-		}
-		/* An exception on top of a double fault. */
-		if (unlikely(vcpu->shutdown)) {
-			vcpu->shutdown = false;
-			vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
-			return 0;
-		}
+		outcome = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_once(vcpu) :
+									     wait_for_work(vcpu);
+		if (outcome != KVML_RESUME)
+			return outcome;
 		vector = kvml_lapic_take_eoi(vcpu);
 		if (unlikely(vector >= 0)) {
-			vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
 			vcpu->run->eoi.vector = vector;
-			return 0;
+			return kvml_to_user(vcpu, KVM_EXIT_IOAPIC_EOI);
 		}
 	}
 }

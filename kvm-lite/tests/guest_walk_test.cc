@@ -10,28 +10,38 @@ extern "C" {
 #include "kvm-lite/guest_walk.h"
 }
 
+/// Guest memory as single entries; what was never written is not there.
+struct kvml_vm {
+  std::map<std::uint64_t, std::uint64_t> entries;
+  unsigned reads = 0;
+  unsigned replaced = 0;
+  bool read_only = false;
+  bool races = false;  // Another processor changes each entry before it can be replaced.
+};
+
 namespace mote::kvm_lite {
 namespace {
 
 constexpr std::uint64_t kPresent = 1, kWritable = 2, kUser = 4, kLarge = 0x80;
+constexpr std::uint64_t kAccessed = 0x20, kDirty = 0x40;
 constexpr std::uint64_t kNoExecute = 1ULL << 63;
 constexpr std::uint64_t kAll = kPresent | kWritable | kUser;
 constexpr std::uint64_t kRoot = 0x1000;
 constexpr std::uint8_t kPhysicalBits = 46;
 constexpr std::uint32_t kReserved = KVML_FAULT_PRESENT | KVML_FAULT_RESERVED;
 
-/// Guest memory as single entries; what was never written is not there.
 class GuestWalk : public ::testing::Test {
  protected:
   GuestWalk() {
     paging_.cr0 = X86_CR0_PG | X86_CR0_WP;
     paging_.physical_bits = kPhysicalBits;
     paging_.cr3 = kRoot;
+    paging_.vm = &vm_;
     paging_.read = read;
-    paging_.context = this;
+    paging_.replace = replace;
   }
 
-  void entry(std::uint64_t address, std::uint64_t value) { entries_[address] = value; }
+  void entry(std::uint64_t address, std::uint64_t value) { vm_.entries[address] = value; }
   /// Four levels that lead kLinear (entries 0, 1, 1 and 3 of their tables) to `leaf`.
   void map_long(std::uint64_t leaf, std::uint64_t upper = kAll) {
     paging_.efer = KVML_EFER_LMA | KVML_EFER_NXE;
@@ -46,35 +56,84 @@ class GuestWalk : public ::testing::Test {
     return kvml_guest_walk(&paging_, linear, access, &gpa_, &error_);
   }
 
+  kvml_vm vm_;
   kvml_paging paging_{};
   std::uint64_t gpa_ = 0;
   std::uint32_t error_ = 0;
-  unsigned reads_ = 0;
 
  private:
-  static int read(void* context, std::uint64_t gpa, void* data, std::uint32_t size) {
-    auto& self = *static_cast<GuestWalk*>(context);
-    ++self.reads_;
-    const auto found = self.entries_.find(gpa);
-    if (found == self.entries_.end()) return -EFAULT;
+  static int read(kvml_vm* vm, std::uint64_t gpa, void* data, std::uint32_t size) {
+    ++vm->reads;
+    const auto found = vm->entries.find(gpa);
+    if (found == vm->entries.end()) return -EFAULT;
     std::memcpy(data, &found->second, size);
     return 0;
   }
-  std::map<std::uint64_t, std::uint64_t> entries_;
+  static int replace(kvml_vm* vm, std::uint64_t gpa, std::uint64_t old, std::uint64_t value,
+                     std::uint32_t size) {
+    if (vm->read_only) return -EFAULT;
+    if (vm->races) return -EAGAIN;
+    ++vm->replaced;
+    EXPECT_EQ(std::memcmp(&vm->entries[gpa], &old, size), 0);
+    std::memcpy(&vm->entries[gpa], &value, size);
+    return 0;
+  }
 };
 
 TEST_F(GuestWalk, WithoutPagingAnAddressIsItself) {
   paging_.cr0 = 0;
   EXPECT_EQ(walk(0x1234), 0);
   EXPECT_EQ(gpa_, 0x1234u);
-  EXPECT_EQ(reads_, 0u);
+  EXPECT_EQ(vm_.reads, 0u);
 }
 
 TEST_F(GuestWalk, FourLevelsReadEachEntryOnce) {
   map_long(0xabc000 | kAll);
   EXPECT_EQ(walk(kLinear + 0x45), 0);
   EXPECT_EQ(gpa_, 0xabc045u);
-  EXPECT_EQ(reads_, 4u);
+  EXPECT_EQ(vm_.reads, 4u);
+}
+
+TEST_F(GuestWalk, MarksWhatItUsesAccessedAndWhatIsWrittenDirty) {
+  map_long(0xabc000 | kAll);
+  EXPECT_EQ(walk(kLinear), 0);
+  EXPECT_EQ(vm_.entries[kRoot], 0x2000 | kAll | kAccessed);
+  EXPECT_EQ(vm_.entries[0x3008], 0x4000 | kAll | kAccessed);
+  EXPECT_EQ(vm_.entries[0x4018], 0xabc000 | kAll | kAccessed);
+  EXPECT_EQ(vm_.replaced, 4u);
+  EXPECT_EQ(walk(kLinear), 0);
+  EXPECT_EQ(vm_.replaced, 4u) << "they are marked already";
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE), 0);
+  EXPECT_EQ(vm_.entries[0x3008], 0x4000 | kAll | kAccessed) << "only a page can be dirty";
+  EXPECT_EQ(vm_.entries[0x4018], 0xabc000 | kAll | kAccessed | kDirty);
+}
+
+TEST_F(GuestWalk, MarksEntriesOfFourBytes) {
+  entry(kRoot + 4, 0xffffffff00002000 | kAll);
+  entry(0x2000 + 2 * 4, 0xffffffff00007000 | kAll);
+  EXPECT_EQ(walk((1u << 22) + 0x2345, KVML_ACCESS_WRITE), 0);
+  EXPECT_EQ(vm_.entries[kRoot + 4], 0xffffffff00002000 | kAll | kAccessed);
+  EXPECT_EQ(vm_.entries[0x2008], 0xffffffff00007000 | kAll | kAccessed | kDirty);
+}
+
+TEST_F(GuestWalk, MarksNoEntryThatRefuses) {
+  map_long(0xabc000 | kPresent);
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE), -EFAULT);
+  EXPECT_EQ(vm_.entries[0x4018], 0xabc000 | kPresent);
+}
+
+TEST_F(GuestWalk, AnEntryThatChangesMeanwhileEndsTheWalk) {
+  map_long(0xabc000 | kAll);
+  vm_.races = true;
+  EXPECT_EQ(walk(kLinear), -EAGAIN);
+  EXPECT_EQ(vm_.reads, 1u);
+}
+
+TEST_F(GuestWalk, PageTablesInReadOnlyMemoryAreWalkedAllTheSame) {
+  map_long(0xabc000 | kAll);
+  vm_.read_only = true;
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE), 0);
+  EXPECT_EQ(gpa_, 0xabc000u);
 }
 
 TEST_F(GuestWalk, HighAddressesUseTheLowBitsOfTheirIndices) {
@@ -127,18 +186,20 @@ TEST_F(GuestWalk, ASupervisorWritesToReadOnlyPagesIfWriteProtectIsOff) {
 
 TEST_F(GuestWalk, TopEntriesOfPaeCarryNoPermissions) {
   paging_.cr4 = X86_CR4_PAE;
-  paging_.cr3 = kRoot | 0x20;  // The table of four entries is aligned to 32 bytes only.
-  entry(kRoot + 0x20 + 3 * 8, 0x2000 | kPresent);
+  paging_.pdpte = 0x2000 | kPresent;
   entry(0x2000, 0x3000 | kAll);
   entry(0x3008, 0x5000 | kAll);
   EXPECT_EQ(walk(0xc0001010, KVML_ACCESS_WRITE | KVML_ACCESS_USER), 0);
   EXPECT_EQ(gpa_, 0x5010u);
-  EXPECT_EQ(reads_, 3u);
+  EXPECT_EQ(vm_.reads, 2u);
+  paging_.pdpte = 0x2000;
+  EXPECT_EQ(walk(0xc0001010, KVML_ACCESS_WRITE), -EFAULT);
+  EXPECT_EQ(error_, KVML_ACCESS_WRITE);
 }
 
 TEST_F(GuestWalk, PaeHas2MiBPagesAndNoLargerOnes) {
   paging_.cr4 = X86_CR4_PAE;
-  entry(kRoot, 0x2000 | kPresent | kLarge);
+  paging_.pdpte = 0x2000 | kPresent | kLarge;
   entry(0x2000, 0xa00000 | kAll | kLarge);
   EXPECT_EQ(walk(0x1234), 0);
   EXPECT_EQ(gpa_, 0xa01234u);
@@ -146,7 +207,7 @@ TEST_F(GuestWalk, PaeHas2MiBPagesAndNoLargerOnes) {
 
 TEST_F(GuestWalk, AddressesOutside64BitCodeWrapAt4GiB) {
   paging_.cr4 = X86_CR4_PAE;
-  entry(kRoot, 0x2000 | kPresent);
+  paging_.pdpte = 0x2000 | kPresent;
   entry(0x2000, 0xa00000 | kAll | kLarge);
   EXPECT_EQ(walk(0x100001234), 0);
   EXPECT_EQ(gpa_, 0xa01234u);
@@ -173,7 +234,7 @@ TEST_F(GuestWalk, AnAddressThatIsNotCanonicalIsNotLookedUp) {
   for (const std::uint64_t linear : {1ULL << 47, kLinear | 1ULL << 48, kLinear | 1ULL << 63}) {
     EXPECT_EQ(walk(linear), -EINVAL) << std::hex << linear;
   }
-  EXPECT_EQ(reads_, 0u);
+  EXPECT_EQ(vm_.reads, 0u);
 }
 
 TEST_F(GuestWalk, AMissingEntryIsToldBeforeRightsAboveIt) {
@@ -253,7 +314,7 @@ TEST_F(GuestWalk, ReservedBitsOfLargePages) {
 TEST_F(GuestWalk, ReservedBitsOfPaeReachFarther) {
   paging_.cr4 = X86_CR4_PAE;
   paging_.efer = KVML_EFER_NXE;
-  entry(kRoot, 0x2000 | kPresent);
+  paging_.pdpte = 0x2000 | kPresent;
   for (const unsigned bit : {46u, 52u, 62u}) {
     entry(0x2000, 0xa00000 | kAll | kLarge | 1ULL << bit);
     EXPECT_EQ(walk(0x1234), -EFAULT) << bit;

@@ -1,6 +1,6 @@
 // A walk through any page tables: bounded, inside what it was given, and right about its own
-// result. Bytes: flags, access and more flags, CR3 (2), the address (8), then memory from address
-// 0.
+// result. Bytes: flags, access and more flags, CR3 or PAE's top entry (2), the address (8), then
+// memory from address 0.
 #include <asm/processor-flags.h>
 
 #include <cerrno>
@@ -13,19 +13,28 @@ extern "C" {
 #include "kvm-lite/guest_walk.h"
 }
 
-namespace {
-
-struct Memory {
+struct kvml_vm {
   std::span<const uint8_t> bytes;
   unsigned reads = 0;
+  uint64_t last = 0;
 };
 
-int read(void* context, uint64_t gpa, void* data, uint32_t size) {
-  auto& memory = *static_cast<Memory*>(context);
+namespace {
+
+int read(kvml_vm* vm, uint64_t gpa, void* data, uint32_t size) {
   if (size != 4 && size != 8) std::abort();
-  if (gpa % size != 0 || ++memory.reads > 4) std::abort();
-  if (gpa > memory.bytes.size() || memory.bytes.size() - gpa < size) return -EFAULT;
-  std::memcpy(data, memory.bytes.data() + gpa, size);
+  if (gpa % size != 0 || ++vm->reads > 4) std::abort();
+  vm->last = gpa;
+  if (gpa > vm->bytes.size() || vm->bytes.size() - gpa < size) return -EFAULT;
+  std::memcpy(data, vm->bytes.data() + gpa, size);
+  return 0;
+}
+
+// Only what was just read and is present, and only its bits "accessed" and "dirty".
+int replace(kvml_vm* vm, uint64_t gpa, uint64_t old, uint64_t value, uint32_t size) {
+  if (gpa != vm->last || (old & 1) == 0 || old == value) std::abort();
+  if (std::memcmp(vm->bytes.data() + gpa, &old, size) != 0) std::abort();
+  if ((value & ~uint64_t{0x60}) != (old & ~uint64_t{0x60}) || (old & ~value) != 0) std::abort();
   return 0;
 }
 
@@ -33,7 +42,7 @@ int read(void* context, uint64_t gpa, void* data, uint32_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 12) return 0;
-  Memory memory{std::span(data + 12, size - 12)};
+  kvml_vm memory{std::span(data + 12, size - 12)};
   kvml_paging paging{};
   const auto flag = [&](unsigned byte, unsigned bit, uint64_t value) {
     return (data[byte] >> bit & 1) != 0 ? value : 0;
@@ -45,8 +54,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   paging.rflags = flag(1, 0, X86_EFLAGS_AC);
   paging.physical_bits = static_cast<uint8_t>(36 + flag(1, 3, 10) + flag(1, 5, 6));
   paging.cr3 = data[2] + 256u * data[3];
+  paging.pdpte = paging.cr3;
+  paging.vm = &memory;
   paging.read = read;
-  paging.context = &memory;
+  paging.replace = replace;
   const uint32_t access = data[1] & (KVML_ACCESS_WRITE | KVML_ACCESS_USER | KVML_ACCESS_FETCH);
   uint64_t linear = 0;
   std::memcpy(&linear, data + 4, sizeof linear);

@@ -22,7 +22,7 @@ bool is_size(uint8_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
-  const auto code = static_cast<kvml_code_size>(data[0] % 3);
+  const auto code = static_cast<kvml_code_size>(KVML_CODE_16 << (data[0] % 3));
   // A copy of exactly these bytes: AddressSanitizer sees a read past them.
   const std::vector<uint8_t> bytes(data + 1, data + size);
   kvml_mmio mmio{};

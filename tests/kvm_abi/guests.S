@@ -58,10 +58,45 @@ GUEST real_strings
   out %al, $0xf4
 END real_strings
 
+// PAE paging, its four top entries at 0x3000.
+GUEST real_pae
+  mov $0x3000, %eax
+  mov %eax, %cr3
+  mov $0x20, %eax
+  mov %eax, %cr4
+  mov $0x80000011, %eax
+  mov %eax, %cr0
+  out %al, $0xf4
+END real_pae
+
+GUEST real_ins_over_limit
+  mov $0xffff, %di
+  insw
+END real_ins_over_limit
+
+// The first word ends with the segment, the second would begin there.
+GUEST real_outs_over_limit
+  mov $0xfffd, %si
+  mov $2, %cx
+  rep outsw %ss:(%si), (%dx)
+END real_outs_over_limit
+
 GUEST real_ap
   mov $0x77, %al
   out %al, $0xf4
 END real_ap
+
+.code32
+
+GUEST flat_outs
+  out %al, $0xf4
+  outsb
+END flat_outs
+
+GUEST flat_write_cr4
+  mov %eax, %cr4
+  out %al, $0xf4
+END flat_write_cr4
 
 .code64
 
@@ -147,6 +182,20 @@ GUEST long_load
   mov (%rdi), %eax
   DONE
 END long_load
+
+GUEST long_strings
+  insb
+  outsb
+  DONE
+END long_strings
+
+// Counts how often it halts.
+GUEST long_halts
+1:
+  inc %rbx
+  hlt
+  jmp 1b
+END long_halts
 
 GUEST long_ud2
   ud2

@@ -13,7 +13,6 @@ KVM_ABI_GUEST(long_x2apic_wait)
 namespace kvm_abi {
 namespace {
 
-constexpr std::uint64_t kPageTables = 0x10000;  // PML4, PDPT, four page directories.
 constexpr std::uint64_t kGdt = 0x16000;
 constexpr std::uint64_t kIdt = 0x17000;
 constexpr std::uint64_t kStack = 0x1f000;

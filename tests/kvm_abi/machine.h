@@ -41,7 +41,8 @@ void expect_equal(std::uint64_t actual, std::uint64_t wanted, const std::string&
 constexpr std::uint64_t kCode = 0x1000;
 constexpr std::uint64_t kProcessorCode = 0x2000;
 constexpr std::uint64_t kData = 0x3000;
-constexpr std::uint64_t kMmio = 0xd0000000;  // No memory slot is there.
+constexpr std::uint64_t kPageTables = 0x10000;  // PML4, PDPT, four page directories.
+constexpr std::uint64_t kMmio = 0xd0000000;     // No memory slot is there.
 constexpr std::size_t kMemoryBytes = 2u << 20;
 constexpr std::uint16_t kEndPort = 0xf4;
 constexpr std::uint16_t kVectorPort = 0xf5;
@@ -169,6 +170,7 @@ std::span<const Case> system_cases();
 std::span<const Case> state_cases();
 std::span<const Case> memory_cases();
 std::span<const Case> guest_cases();
+std::span<const Case> processor_cases();
 std::span<const Case> interrupt_cases();
 std::span<const Case> eventfd_cases();
 
