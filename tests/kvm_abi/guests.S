@@ -126,6 +126,26 @@ GUEST long_window
   jmp 1b
 END long_window
 
+// LME, LMA and NXE.
+GUEST long_write_efer
+  WRITE_MSR 0xc0000080, 0xd00
+  DONE
+END long_write_efer
+
+// RAX on top of what is there.
+GUEST long_write_cr4
+  mov %cr4, %rcx
+  or %rcx, %rax
+  mov %rax, %cr4
+  DONE
+END long_write_cr4
+
+// Memory type 2, which is reserved, as the default of the MTRRs.
+GUEST long_write_mtrr
+  WRITE_MSR 0x2ff, 0x802
+  DONE
+END long_write_mtrr
+
 GUEST long_mmio_store
   movb $0x11, (%rdi)
   movw $0x2222, (%rdi)

@@ -8,6 +8,9 @@
 
 KVM_ABI_GUEST(long_xmm)
 KVM_ABI_GUEST(long_debug_register)
+KVM_ABI_GUEST(long_write_efer)
+KVM_ABI_GUEST(long_write_cr4)
+KVM_ABI_GUEST(long_write_mtrr)
 
 namespace kvm_abi {
 namespace {
@@ -47,6 +50,80 @@ void sregs_refused(const Descriptor& system) {
   bad.cr4 = 0;  // Long mode without PAE.
   expect(machine.vcpu().fd().try_ioctl(KVM_SET_SREGS, &bad) == -EINVAL,
          "long mode without PAE is accepted");
+  bad = machine.vcpu().sregs();
+  bad.cs.l = 1;
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_SREGS, &bad) == -EINVAL,
+         "64-bit code without long mode is accepted");
+}
+
+// What no processor can be in: refused at once. KVM takes it and lets the entry fail.
+void sregs_without_entry(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long({});
+  const kvm_sregs good = machine.vcpu().sregs();
+  constexpr std::uint64_t kNonCanonical = 0x8000'0000'0000;
+  const auto refused = [&](const char* what, auto&& spoil) {
+    kvm_sregs bad = good;
+    spoil(bad);
+    const int result = machine.vcpu().fd().try_ioctl(KVM_SET_SREGS, &bad);
+    if (result != -EINVAL) throw Unable(std::string(what) + " is accepted");
+  };
+  refused("code of both 64 and 32 bits", [](kvm_sregs& bad) { bad.cs.db = 1; });
+  refused("a non-canonical FS", [](kvm_sregs& bad) { bad.fs.base = kNonCanonical; });
+  refused("a non-canonical GDT", [](kvm_sregs& bad) { bad.gdt.base = kNonCanonical; });
+  refused("a non-canonical IDT", [](kvm_sregs& bad) { bad.idt.base = kNonCanonical; });
+  refused("data beyond 4 GiB", [](kvm_sregs& bad) { bad.ds.base = 1ull << 32; });
+  refused("a PCID outside long mode", [](kvm_sregs& bad) {
+    bad.cr0 = 0x31;
+    bad.cr4 |= 1u << 17;
+    bad.efer = 0;
+    bad.cs.l = 0;
+  });
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_SREGS, const_cast<kvm_sregs*>(&good)) == 0,
+         "what was there is refused");
+}
+
+// The device's table, without NX, PCID and SMEP, and with x87 alone to be saved by XSAVE.
+void set_poor_cpuid(Machine& machine) {
+  constexpr std::uint32_t kEntries = 128;
+  Table<kvm_cpuid2, kvm_cpuid_entry2, kEntries> table;
+  table->nent = kEntries;
+  KVM_ABI_IOCTL(machine.system(), KVM_GET_SUPPORTED_CPUID, table.get());
+  for (std::uint32_t i = 0; i < table->nent; ++i) {
+    kvm_cpuid_entry2& entry = table->entries[i];
+    if (entry.function == 1) entry.ecx &= ~(1u << 17);
+    if (entry.function == 7 && entry.index == 0) entry.ebx &= ~(1u << 7);
+    if (entry.function == 0x80000001) entry.edx &= ~(1u << 20);
+    if (entry.function == 0xd && entry.index == 0) entry.eax = 1;
+  }
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_CPUID2, table.get());
+}
+
+// What a guest's CPUID lacks, its control registers do not take.
+void lacking_features(const Descriptor& system) {
+  Machine machine(system);
+  set_poor_cpuid(machine);
+  machine.load_long(long_write_efer());
+  machine.vcpu().expect_vector(13, "NX without the feature");
+  constexpr std::uint64_t kPcid = 1u << 17, kSmep = 1u << 20;
+  kvm_sregs sregs = machine.vcpu().sregs();
+  sregs.cr4 |= kPcid;
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_SREGS, &sregs) == -EINVAL,
+         "PCIDs without the feature are accepted");
+  kvm_regs registers{};
+  registers.rax = kPcid;
+  machine.load_long(long_write_cr4(), registers);
+  machine.vcpu().expect_vector(13, "PCIDs without the feature");
+  registers.rax = kSmep;
+  machine.load_long(long_write_cr4(), registers);
+  machine.vcpu().expect_exit(KVM_EXIT_IO, "SMEP without the feature");
+  // KVM without VMX does not see this write.
+  if (machine.vcpu().run_page().io.port == kEndPort) throw Unable("SMEP cannot be kept away");
+  kvm_xcrs xcrs{};
+  xcrs.nr_xcrs = 1;
+  xcrs.xcrs[0].value = 3;
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_XCRS, &xcrs) == -EINVAL,
+         "SSE in XCR0 without the feature is accepted");
 }
 
 void fpu(const Descriptor& system) {
@@ -151,6 +228,36 @@ void msrs(const Descriptor& system) {
          "LSTAR takes a non-canonical address");
 }
 
+void mtrrs(const Descriptor& system) {
+  Machine machine(system);
+  machine.vcpu().set_cpuid(system);
+  constexpr struct {
+    std::uint32_t index;
+    std::uint64_t good, bad;
+  } kMtrrs[] = {
+      {0x2ff, 0xc06, 0xc02},                            // The default: type 2 is reserved.
+      {0x2ff, 0xc00, 0x1000},                           // Bit 12 is.
+      {0x250, 0x0605040100060606, 0x0606060606060607},  // Fixed ranges: type 7 is PAT's.
+      {0x26f, 0, 0x0300000000000000},
+      {0x200, 0xf0000006, 0xf0000002},  // A variable range's base ...
+      {0x200, 0xf0000000, 0xf0000106},
+      {0x201, 0xf0000800, 0xf0000400},  // ... and its mask.
+      {0x20f, 0, 1ull << 63},
+  };
+  for (const auto& each : kMtrrs) {
+    machine.vcpu().set_msr(each.index, each.good);
+    OneMsr one;
+    one->nmsrs = 1;
+    one->entries[0].index = each.index;
+    one->entries[0].data = each.bad;
+    expect(machine.vcpu().fd().try_ioctl(KVM_SET_MSRS, one.get()) == 0,
+           "MSR " + hex(each.index) + " takes " + hex(each.bad));
+    expect_equal(machine.vcpu().msr(each.index), each.good, "MSR " + hex(each.index));
+  }
+  machine.load_long(long_write_mtrr());
+  machine.vcpu().expect_vector(13, "a reserved memory type");
+}
+
 // QEMU sets the banks of machine checks, and its place of the TPR, whether or not they are offered.
 void qemu_unasked(const Descriptor& system) {
   Machine machine(system, Interrupts::kSplit);
@@ -177,6 +284,18 @@ void vcpu_events(const Descriptor& system) {
   kvm_vcpu_events got{};
   KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &got);
   expect_equal(got.nmi.masked, 1, "NMIs are masked");
+  // What is told and given back is there once.
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_NMI);
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &set);
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_VCPU_EVENTS, &set);
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &got);
+  expect_equal(got.nmi.pending, 1, "NMIs that wait");
+  // INT3 happens again where RIP still is: nobody could say how long the instruction was.
+  set.exception.injected = 1;
+  set.exception.nr = 3;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_VCPU_EVENTS, &set);
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_VCPU_EVENTS, &got);
+  expect_equal(got.exception.injected, 0, "INT3 is kept");
 }
 
 void lapic(const Descriptor& system) {
@@ -218,12 +337,15 @@ constexpr Case kCases[] = {
     {"regs", regs},
     {"sregs", sregs},
     {"sregs-refused", sregs_refused},
+    {"sregs-without-entry", sregs_without_entry},
+    {"lacking-features", lacking_features},
     {"fpu", fpu},
     {"fpu-in-guest", fpu_in_guest},
     {"xsave", xsave},
     {"xcrs", xcrs},
     {"debug-registers", debug_registers},
     {"msrs", msrs},
+    {"mtrrs", mtrrs},
     {"qemu-unasked", qemu_unasked},
     {"vcpu-events", vcpu_events},
     {"lapic", lapic},

@@ -87,6 +87,21 @@ void bad_pointer(const Descriptor& system) {
     expect(machine.vcpu().fd().try_ioctl(command, bad) == -EFAULT, "a bad pointer is not EFAULT");
 }
 
+// Unrestricted guests need neither page.
+void identity_map(const Descriptor& system) {
+  Descriptor vm(KVM_ABI_IOCTL(system, KVM_CREATE_VM));
+  std::uint64_t address = 0xfffbc000;
+  expect(vm.try_ioctl(KVM_SET_IDENTITY_MAP_ADDR, reinterpret_cast<void*>(8)) == -EFAULT,
+         "a bad pointer is not EFAULT");
+  KVM_ABI_IOCTL(vm, KVM_SET_IDENTITY_MAP_ADDR, &address);
+  KVM_ABI_IOCTL(vm, KVM_SET_TSS_ADDR, 0xfffbd000ul);
+  expect(vm.try_ioctl(KVM_SET_TSS_ADDR, 0xffffe000ul) == -EINVAL,
+         "three pages of TSS beyond 4 GiB are accepted");
+  const Descriptor vcpu(KVM_ABI_IOCTL(vm, KVM_CREATE_VCPU));
+  expect(vm.try_ioctl(KVM_SET_IDENTITY_MAP_ADDR, &address) == -EINVAL,
+         "accepted after the first vCPU");
+}
+
 void clock(const Descriptor& system) {
   need_capability(system, KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK");
   const Machine machine(system);
@@ -109,6 +124,7 @@ constexpr Case kCases[] = {
     {"vcpu-ids", create_vcpu_twice},
     {"split-irqchip-late", split_irqchip_late},
     {"bad-pointer", bad_pointer},
+    {"identity-map", identity_map},
     {"clock", clock},
 };
 
