@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * CPUID: what the host has and the module can stand behind (KVM_GET_SUPPORTED_CPUID), and the table
- * that user space made of it, which answers the guest.
+ * that user space made of it, which answers the guest and says what its registers may hold.
  */
 #include "internal.h"
 
@@ -10,55 +10,94 @@
 #include <asm/fpu/xcr.h>
 #include <uapi/asm/kvm_para.h>
 
-enum { EAX, EBX, ECX, EDX };
+enum { EAX, EBX, ECX, EDX, REGISTERS };
+
+/* Of leaf 1 in ECX, but APIC in EDX, and of leaf 7 in EBX. */
+#define X2APIC_BIT	21
+#define OSXSAVE_BIT	27
+#define APIC_BIT	9
+#define INVPCID_BIT	10
+
+/* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
+#define LEAF1_ECX	0x76da3203u
+/* x2APIC, TSC deadline and "hypervisor present" are the module's own. */
+#define LEAF1_ECX_OWN	(BIT(X2APIC_BIT) | BIT(24) | BIT(31))
+/* FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop. */
+#define LEAF1_EDX	0x0f8bfbffu
+/*
+ * FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP AVX512IFMA
+ * CLFLUSHOPT CLWB AVX512CD SHA AVX512BW AVX512VL
+ */
+#define LEAF7_EBX	0xf1bf07abu
+/* AVX512_VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
+#define LEAF7_ECX	0x00405f46u
+/* AVX512 4VNNIW 4FMAPS, fast short REP MOV, MD_CLEAR, SERIALIZE */
+#define LEAF7_EDX	0x0000441cu
+/* XSAVEOPT XSAVEC XGETBV(1); XSAVES needs IA32_XSS, which is not offered. */
+#define LEAFD1_EAX	0x7u
+/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
+#define EXTENDED_ECX	0x00000121u
+#define EXTENDED_EDX	0x2c100800u
+#define ALL		{ ~0u, ~0u, ~0u, ~0u }
 
 #define SIGNATURE_LEAF	0x40000000u
 #define FEATURE_LEAF	0x40000001u
-#define OSXSAVE_BIT	27
-#define APIC_BIT	9
-#define X2APIC_BIT	21
+#define KVM_FEATURES	(BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | \
+			 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT))
 
-/* Leaf 1. SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
-#define LEAF1_ECX	0x76da3203u
-/* x2APIC, TSC deadline and "hypervisor present" are the module's own. */
-#define LEAF1_ECX_OWN	(BIT(21) | BIT(24) | BIT(31))
-/* FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop. */
-#define LEAF1_EDX	0x0f8bfbffu
-/* Leaf 7: FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP CLFLUSHOPT CLWB SHA,
- * AVX-512 F DQ IFMA CD BW VL.
- */
-#define LEAF7_EBX	(BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | \
-			 BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(21) | BIT(23) | \
-			 BIT(24) | BIT(28) | BIT(29) | BIT(30) | BIT(31))
-/* AVX512_VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
-#define LEAF7_ECX	(BIT(1) | BIT(2) | BIT(6) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | BIT(12) | \
-			 BIT(14) | BIT(22))
-/* AVX512 4VNNIW 4FMAPS, fast short REP MOV, MD_CLEAR, SERIALIZE */
-#define LEAF7_EDX	(BIT(2) | BIT(3) | BIT(4) | BIT(10) | BIT(14))
-/* Leaf 0xd.1: XSAVEOPT XSAVEC XGETBV(1); XSAVES needs IA32_XSS, which is not offered. */
-#define LEAFD1_EAX	0x7u
-/* Leaf 0x80000001: LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
-#define EXTENDED_ECX	(BIT(0) | BIT(5) | BIT(8))
-#define EXTENDED_EDX	(BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29))
-
-/* What a leaf has of the host's bits, and what the module adds. Other leaves are as the host's. */
+/* The leaves that are offered: what they have of the host's bits, and what the module adds. */
 static const struct rule {
-	u32 leaf, index;
-	u32 keep[4];
-	u32 add[4];
+	u32 leaf;
+	u8 first, last;		/* indices */
+	bool indexed;
+	u32 keep[REGISTERS];
+	u32 add[REGISTERS];
 } rules[] = {
+	{ 0, .keep = ALL },
 	/* The processor's number and count in EBX are for user space to fill in. */
-	{ 1, 0, { ~0u, 0xff00, LEAF1_ECX, LEAF1_EDX }, { [ECX] = LEAF1_ECX_OWN } },
+	{ 1, .keep = { ~0u, 0xff00, LEAF1_ECX, LEAF1_EDX }, .add = { [ECX] = LEAF1_ECX_OWN } },
+	{ 2, .keep = ALL },
+	/* Caches. Who shares them depends on a topology that user space makes. */
+	{ 4, 0, 7, true, { 0x3fff, ~0u, ~0u, ~0u } },
 	/* The LAPIC's timer never stops. */
-	{ 6, 0, .add = { [EAX] = BIT(2) } },
+	{ 6, .add = { [EAX] = BIT(2) } },
 	/* TSC_ADJUST is the module's own. */
-	{ 7, 0, { 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
-	{ 0xd, 1, { [EAX] = LEAFD1_EAX } },
-	{ 0x80000001, 0, { ~0u, ~0u, EXTENDED_ECX, EXTENDED_EDX } },
+	{ 7, 0, 0, true, { 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
+	/* XSAVE: the sizes, and the place of each component. */
+	{ 0xd, 0, 0, true },
+	{ 0xd, 1, 1, true, { [EAX] = LEAFD1_EAX } },
+	{ 0xd, 2, 31, true, ALL },
+	{ SIGNATURE_LEAF, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
+	{ FEATURE_LEAF, .add = { KVM_FEATURES } },
+	{ 0x80000000, .keep = ALL },
+	{ 0x80000001, .keep = { ~0u, ~0u, EXTENDED_ECX, EXTENDED_EDX } },
+	/* The processor's name. */
+	{ 0x80000002, .keep = ALL },
+	{ 0x80000003, .keep = ALL },
+	{ 0x80000004, .keep = ALL },
+	/* Its second-level cache. */
+	{ 0x80000006, .keep = ALL },
 	/* Invariant TSC. */
-	{ 0x80000007, 0, { [EDX] = BIT(8) } },
+	{ 0x80000007, .keep = { [EDX] = BIT(8) } },
 	/* Sizes of addresses. */
-	{ 0x80000008, 0, { [EAX] = 0xffff } },
+	{ 0x80000008, .keep = { [EAX] = 0xffff } },
+};
+
+/* Bits of registers that a guest may set only if its CPUID has the feature. */
+static const struct {
+	u32 leaf;
+	u8 reg, bit;
+	u32 cr4, efer;
+} owners[] = {
+	{ 1, ECX, 17, .cr4 = X86_CR4_PCIDE },
+	{ 1, ECX, 26, .cr4 = X86_CR4_OSXSAVE },
+	{ 7, EBX, 0, .cr4 = X86_CR4_FSGSBASE },
+	{ 7, EBX, 7, .cr4 = X86_CR4_SMEP },
+	{ 7, EBX, 20, .cr4 = X86_CR4_SMAP },
+	{ 7, ECX, 2, .cr4 = X86_CR4_UMIP },
+	{ 0x80000001, EDX, 11, .efer = EFER_SCE },
+	{ 0x80000001, EDX, 20, .efer = EFER_NX },
+	{ 0x80000001, EDX, 29, .efer = EFER_LME },
 };
 
 u64 kvml_supported_xcr0(void)
@@ -66,15 +105,13 @@ u64 kvml_supported_xcr0(void)
 	const u64 offered = XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM |
 		XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 | XFEATURE_MASK_Hi16_ZMM;
 
-	if (!boot_cpu_has(X86_FEATURE_XSAVE) || !boot_cpu_has(X86_FEATURE_OSXSAVE))
-		return XFEATURE_MASK_FP | XFEATURE_MASK_SSE;
 	return xgetbv(XCR_XFEATURE_ENABLED_MASK) & offered;
 }
 
-static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid_entry2 *entries, u32 count,
-						u32 leaf, u32 index)
+static struct kvm_cpuid_entry2 *find_leaf(struct kvm_cpuid_entry2 *entries, u32 count, u32 leaf,
+					  u32 index)
 {
-	const struct kvm_cpuid_entry2 *entry;
+	struct kvm_cpuid_entry2 *entry;
 
 	for (entry = entries; entry < entries + count; entry++) {
 		if (entry->function != leaf)
@@ -86,166 +123,103 @@ static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid_entry2 *e
 }
 
 /* The size of an XSAVE area with what @xcr0 enables. */
-static u32 xsave_size(const struct kvm_cpuid_entry2 *entries, u32 count, u64 xcr0)
+static u32 xsave_size(struct kvm_cpuid_entry2 *entries, u32 count, u64 xcr0)
 {
 	u32 size = 512 + 64;
 	u32 i;
 
 	for (i = 2; i < 63; i++) {
-		const struct kvm_cpuid_entry2 *entry;
+		const struct kvm_cpuid_entry2 *entry =
+			xcr0 & BIT_ULL(i) ? find_leaf(entries, count, 0xd, i) : NULL;
 
-		if (!(xcr0 & BIT_ULL(i)))
-			continue;
-		entry = find_leaf(entries, count, 0xd, i);
 		if (entry)
 			size = max(size, entry->eax + entry->ebx);
 	}
 	return size;
 }
 
+/* Gives user space a table, if that has room. */
+static int give(struct kvm_cpuid2 __user *user, const struct kvm_cpuid_entry2 *entries, u32 count)
+{
+	u32 room;
+
+	if (get_user(room, &user->nent) || put_user(count, &user->nent))
+		return -EFAULT;
+	if (room < count)
+		return -E2BIG;
+	return copy_to_user(user->entries, entries, count * sizeof(*entries)) ? -EFAULT : 0;
+}
+
 /* ----- KVM_GET_SUPPORTED_CPUID ----- */
 
-/* Has room for more than is ever added: some thirty leaves. */
-struct table {
-	struct kvm_cpuid_entry2 *entries;
-	u32 count;
-};
-
-/* What needs an execution control, or the host's use of XSAVE. */
-static void hide_unusable(struct kvm_cpuid_entry2 *entry)
+static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 index)
 {
-	if (entry->function == 1 && !boot_cpu_has(X86_FEATURE_OSXSAVE))
-		entry->ecx &= ~(u32)(BIT(26) | BIT(28) | BIT(29) | BIT(12));
-	if (entry->function == 7 && !(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_INVPCID))
-		entry->ebx &= ~(u32)BIT(10);
-	if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
-		return;
-	if (entry->function == 7)
-		entry->ecx &= ~(u32)BIT(22); /* RDPID */
-	if (entry->function == 0x80000001)
-		entry->edx &= ~(u32)BIT(27);
-}
-
-static struct kvm_cpuid_entry2 *add_host_leaf(struct table *table, u32 leaf, u32 index, bool indexed)
-{
-	struct kvm_cpuid_entry2 *entry = &table->entries[table->count++];
+	const u32 last = rule->leaf & BIT(31) ? boot_cpu_data.extended_cpuid_level :
+		boot_cpu_data.cpuid_level;
 	u32 *registers = &entry->eax;
-	u32 i, reg;
+	u32 reg;
 
-	entry->function = leaf;
+	entry->function = rule->leaf;
 	entry->index = index;
-	entry->flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
-	cpuid_count(leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
-	for (i = 0; i < ARRAY_SIZE(rules); i++) {
-		if (rules[i].leaf != leaf || rules[i].index != index)
-			continue;
-		for (reg = EAX; reg <= EDX; reg++)
-			registers[reg] = (registers[reg] & rules[i].keep[reg]) | rules[i].add[reg];
-	}
-	hide_unusable(entry);
-	return entry;
-}
-
-static void add_cache_leaves(struct table *table)
-{
-	u32 i;
-
-	for (i = 0; i < 8; i++) {
-		struct kvm_cpuid_entry2 *entry = add_host_leaf(table, 4, i, true);
-
-		if (!(entry->eax & 0x1f))
-			break;
-		/* Sharing depends on a topology that user space makes. */
-		entry->eax &= 0x3fff;
-	}
-}
-
-static void add_xsave_leaves(struct table *table)
-{
-	const u64 xcr0 = kvml_supported_xcr0();
-	struct kvm_cpuid_entry2 *entry = add_host_leaf(table, 0xd, 0, true);
-	u32 i;
-
-	add_host_leaf(table, 0xd, 1, true);
-	for (i = 2; i < 63; i++) {
-		if (xcr0 & BIT_ULL(i))
-			add_host_leaf(table, 0xd, i, true);
-	}
-	entry->eax = (u32)xcr0;
-	entry->edx = xcr0 >> 32;
-	entry->ebx = entry->ecx = xsave_size(table->entries, table->count, xcr0);
-}
-
-static void add_leaves(struct table *table, u32 first, u32 limit)
-{
-	const u32 last = min(cpuid_eax(first), limit);
-	struct kvm_cpuid_entry2 *entry;
-	u32 leaf;
-
-	for (leaf = first; leaf <= last; leaf++) {
-		switch (leaf) {
-		case 3:
-		case 5:
-		case 8 ... 0xc:
-			break;
-		case 4:
-			add_cache_leaves(table);
-			break;
-		case 0xd:
-			if (boot_cpu_has(X86_FEATURE_OSXSAVE))
-				add_xsave_leaves(table);
-			break;
-		default:
-			entry = add_host_leaf(table, leaf, 0, leaf == 7);
-			if (leaf == first)
-				entry->eax = last;
-		}
-	}
-}
-
-static void add_kvm_leaves(struct table *table)
-{
-	const u32 *signature = (const u32 *)KVM_SIGNATURE;
-
-	table->entries[table->count++] = (struct kvm_cpuid_entry2) {
-		.function = SIGNATURE_LEAF, .eax = FEATURE_LEAF,
-		.ebx = signature[0], .ecx = signature[1], .edx = signature[2],
-	};
-	table->entries[table->count++] = (struct kvm_cpuid_entry2) {
-		.function = FEATURE_LEAF,
-		.eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
-			BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT),
-	};
+	entry->flags = rule->indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+	if (rule->leaf <= last)
+		cpuid_count(rule->leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
+	for (reg = EAX; reg < REGISTERS; reg++)
+		registers[reg] = (registers[reg] & rule->keep[reg]) | rule->add[reg];
+	if (rule->leaf == 0)
+		entry->eax = min(entry->eax, 0xdu);
+	if (rule->leaf == 0x80000000)
+		entry->eax = min(entry->eax, 0x80000008u);
+	/* The instruction needs an execution control. */
+	if (rule->leaf == 7 && !(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_INVPCID))
+		entry->ebx &= ~(u32)BIT(INVPCID_BIT);
 }
 
 int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 {
-	struct table table = {};
-	u32 room;
-	int outcome = 0;
+	const u64 xcr0 = kvml_supported_xcr0();
+	struct kvm_cpuid_entry2 *entries, *entry;
+	const struct rule *rule;
+	u32 count = 0;
+	u32 index;
+	int outcome;
 
-	if (get_user(room, &user->nent))
-		return -EFAULT;
-	table.entries = kcalloc(KVML_CPUID_MAX, sizeof(*table.entries), GFP_KERNEL);
-	if (!table.entries)
+	/* More than the rules can make. */
+	entries = kcalloc(KVML_CPUID_MAX, sizeof(*entries), GFP_KERNEL);
+	if (!entries)
 		return -ENOMEM;
-	add_leaves(&table, 0, 0xd);
-	add_kvm_leaves(&table);
-	add_leaves(&table, 0x80000000, 0x80000008);
-	if (room < table.count)
-		outcome = -E2BIG;
-	else if (put_user(table.count, &user->nent) || put_user(0, &user->padding) ||
-		 copy_to_user(user->entries, table.entries, table.count * sizeof(*table.entries)))
-		outcome = -EFAULT;
-	kfree(table.entries);
+	for (rule = rules; rule < rules + ARRAY_SIZE(rules); rule++) {
+		for (index = rule->first; index <= rule->last; index++) {
+			if (rule->leaf != 0xd || index < 2 || (xcr0 & BIT_ULL(index)))
+				fill(&entries[count++], rule, index);
+		}
+	}
+	entry = find_leaf(entries, count, 0xd, 0);
+	entry->eax = xcr0;
+	entry->ebx = xsave_size(entries, count, xcr0);
+	entry->ecx = entry->ebx;
+	outcome = give(user, entries, count);
+	kfree(entries);
 	return outcome;
 }
 
 /* ----- The vCPU's table ----- */
 
-static const struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 index)
+static struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 index)
 {
 	return find_leaf(vcpu->cpuid, vcpu->cpuid_count, leaf, index);
+}
+
+static bool has_feature(struct kvml_vcpu *vcpu, u32 leaf, u32 reg, u32 bit)
+{
+	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, 0);
+
+	return entry && ((&entry->eax)[reg] & BIT(bit));
+}
+
+bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
+{
+	return has_feature(vcpu, 1, ECX, X2APIC_BIT);
 }
 
 void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
@@ -260,7 +234,7 @@ void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
 			entry = vcpu_leaf(vcpu, zero->eax, index);
 	}
 	if (!entry) {
-		memset(out, 0, 4 * sizeof(*out));
+		memset(out, 0, REGISTERS * sizeof(*out));
 		return;
 	}
 	out[EAX] = entry->eax;
@@ -278,47 +252,48 @@ void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
 	}
 }
 
-bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
+/* What the guest's registers may hold: computed here, since each write of one asks. */
+static void limit_registers(struct kvml_vcpu *vcpu)
 {
-	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, 1, 0);
+	const struct kvm_cpuid_entry2 *xsave = vcpu_leaf(vcpu, 0xd, 0);
+	const struct kvm_cpuid_entry2 *sizes = vcpu_leaf(vcpu, 0x80000008, 0);
+	u32 i;
 
-	return entry && (entry->ecx & BIT(X2APIC_BIT));
+	vcpu->cr4_reserved = 0;
+	vcpu->efer_reserved = 0;
+	for (i = 0; i < ARRAY_SIZE(owners); i++) {
+		if (has_feature(vcpu, owners[i].leaf, owners[i].reg, owners[i].bit))
+			continue;
+		vcpu->cr4_reserved |= owners[i].cr4;
+		vcpu->efer_reserved |= owners[i].efer;
+	}
+	vcpu->xcr0_reserved = ~(xsave ? (u64)xsave->edx << 32 | xsave->eax : XFEATURE_MASK_FP);
+	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
+	/* A guest may be told less than the processor has, never more. */
+	if (sizes && (sizes->eax & 0xff) >= 32)
+		vcpu->physical_bits = min_t(u8, sizes->eax, vcpu->physical_bits);
 }
 
 int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 {
-	struct kvm_cpuid_entry2 *entries = NULL;
-	const struct kvm_cpuid_entry2 *sizes;
+	struct kvm_cpuid_entry2 *entries;
 	struct kvm_cpuid2 header;
 
 	if (copy_from_user(&header, user, sizeof(header)))
 		return -EFAULT;
 	if (header.nent > KVML_CPUID_MAX)
 		return -E2BIG;
-	if (header.nent) {
-		entries = memdup_user(user->entries, array_size(header.nent, sizeof(*entries)));
-		if (IS_ERR(entries))
-			return PTR_ERR(entries);
-	}
+	entries = memdup_user(user->entries, array_size(header.nent, sizeof(*entries)));
+	if (IS_ERR(entries))
+		return PTR_ERR(entries);
 	kfree(vcpu->cpuid);
 	vcpu->cpuid = entries;
 	vcpu->cpuid_count = header.nent;
-	sizes = vcpu_leaf(vcpu, 0x80000008, 0);
-	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
-	/* A guest may be told less than the processor has, never more. */
-	if (sizes && (sizes->eax & 0xff) >= 32)
-		vcpu->physical_bits = min_t(u8, sizes->eax, vcpu->physical_bits);
+	limit_registers(vcpu);
 	return 0;
 }
 
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 {
-	u32 room;
-
-	if (get_user(room, &user->nent) || put_user(vcpu->cpuid_count, &user->nent))
-		return -EFAULT;
-	if (room < vcpu->cpuid_count)
-		return -E2BIG;
-	return copy_to_user(user->entries, vcpu->cpuid, vcpu->cpuid_count * sizeof(*vcpu->cpuid)) ?
-		-EFAULT : 0;
+	return give(user, vcpu->cpuid, vcpu->cpuid_count);
 }

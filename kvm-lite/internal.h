@@ -198,6 +198,8 @@ struct kvml_vcpu {
 
 	struct kvm_cpuid_entry2 *cpuid;
 	u32 cpuid_count;
+	/* What that leaves: bits the guest may not set, and the width of its addresses. */
+	u64 cr4_reserved, efer_reserved, xcr0_reserved;
 	u8 physical_bits;
 
 	struct kvml_lapic lapic;

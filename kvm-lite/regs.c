@@ -80,7 +80,7 @@ int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)
 {
 	const u64 old = vmread(GUEST_IA32_EFER);
 
-	if (value & ~EFER_OFFERED)
+	if (value & (~EFER_OFFERED | vcpu->efer_reserved))
 		return -EINVAL;
 	/* LME cannot change under paging; LMA is not the guest's to write. */
 	if ((kvml_cr0() & X86_CR0_PG) && ((old ^ value) & EFER_LME))
@@ -168,9 +168,9 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 	return 0;
 }
 
-static u64 cr4_allowed(void)
+static bool cr4_is_valid(struct kvml_vcpu *vcpu, u64 value)
 {
-	return CR4_OFFERED & kvml_vmx.cr4_fixed1;
+	return !(value & (~(CR4_OFFERED & kvml_vmx.cr4_fixed1) | vcpu->cr4_reserved));
 }
 
 static void write_guest_cr4(u64 value)
@@ -184,9 +184,7 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 {
 	const u64 changed = kvml_cr4() ^ value;
 
-	if (value & ~cr4_allowed())
-		return -EINVAL;
-	if (kvml_in_long_mode() && !(value & X86_CR4_PAE))
+	if (!cr4_is_valid(vcpu, value) || (kvml_in_long_mode() && !(value & X86_CR4_PAE)))
 		return -EINVAL;
 	if ((changed & value & X86_CR4_PCIDE) &&
 	    (!kvml_in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
@@ -203,7 +201,7 @@ int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value)
 {
 	const u64 avx512 = XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 | XFEATURE_MASK_Hi16_ZMM;
 
-	if ((value & ~kvml_supported_xcr0()) || !(value & XFEATURE_MASK_FP))
+	if ((value & (~kvml_supported_xcr0() | vcpu->xcr0_reserved)) || !(value & XFEATURE_MASK_FP))
 		return -EINVAL;
 	if ((value & XFEATURE_MASK_YMM) && !(value & XFEATURE_MASK_SSE))
 		return -EINVAL;
@@ -314,7 +312,7 @@ static bool sregs_are_valid(struct kvml_vcpu *vcpu, const struct kvm_sregs *sreg
 {
 	const bool long_mode = sregs->efer & EFER_LMA;
 
-	if (!cr0_is_valid(sregs->cr0) || (sregs->cr4 & ~cr4_allowed()) ||
+	if (!cr0_is_valid(sregs->cr0) || !cr4_is_valid(vcpu, sregs->cr4) ||
 	    (sregs->efer & ~EFER_OFFERED) || sregs->cr8 > 15)
 		return false;
 	if (long_mode && (!(sregs->efer & EFER_LME) || !(sregs->cr0 & X86_CR0_PG) ||

@@ -84,10 +84,8 @@ static void load(struct kvml_vcpu *vcpu)
 	swap_msr(MSR_STAR, kvml_vmx.star, vcpu->msr.star);
 	swap_msr(MSR_LSTAR, kvml_vmx.lstar, vcpu->msr.lstar);
 	swap_msr(MSR_SYSCALL_MASK, kvml_vmx.fmask, vcpu->msr.fmask);
-	if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP) {
-		rdmsrl(MSR_TSC_AUX, vcpu->host.tsc_aux);
-		swap_msr(MSR_TSC_AUX, vcpu->host.tsc_aux, vcpu->msr.tsc_aux);
-	}
+	rdmsrl(MSR_TSC_AUX, vcpu->host.tsc_aux);
+	swap_msr(MSR_TSC_AUX, vcpu->host.tsc_aux, vcpu->msr.tsc_aux);
 	vcpu->loaded = true;
 }
 
@@ -99,8 +97,7 @@ static void put(struct kvml_vcpu *vcpu)
 	swap_msr(MSR_STAR, vcpu->msr.star, kvml_vmx.star);
 	swap_msr(MSR_LSTAR, vcpu->msr.lstar, kvml_vmx.lstar);
 	swap_msr(MSR_SYSCALL_MASK, vcpu->msr.fmask, kvml_vmx.fmask);
-	if (kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
-		swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux, vcpu->host.tsc_aux);
+	swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux, vcpu->host.tsc_aux);
 	restore_host_segments(vcpu);
 	/* Exits set the limit of the GDT to 64 KiB: user space must not load what lies behind it. */
 	load_fixmap_gdt(smp_processor_id());
@@ -224,8 +221,7 @@ void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector)
 static void power_up(struct kvml_vcpu *vcpu)
 {
 	vcpu->xcr0 = XFEATURE_MASK_FP;
-	vcpu->host.xcr0 = boot_cpu_has(X86_FEATURE_OSXSAVE) ?
-		xgetbv(XCR_XFEATURE_ENABLED_MASK) : XFEATURE_MASK_FP;
+	vcpu->host.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 	vcpu->tsc_offset = vcpu->vm->tsc_offset;
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
 	kvml_vcpu_load(vcpu);

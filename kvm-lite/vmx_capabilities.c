@@ -54,8 +54,8 @@ static int read_controls(void)
 		       CPU_BASED_RDPMC_EXITING, 0) ?:
 		adjust("secondary processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS2,
 		       &kvml_vmx.secondary, SECONDARY_EXEC_ENABLE_EPT |
-		       SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_UNRESTRICTED_GUEST,
-		       SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENABLE_RDTSCP |
+		       SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_UNRESTRICTED_GUEST |
+		       SECONDARY_EXEC_ENABLE_RDTSCP, SECONDARY_EXEC_WBINVD_EXITING |
 		       SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_PAUSE_LOOP_EXITING) ?:
 		adjust("VM-exit controls", MSR_IA32_VMX_EXIT_CTLS, &kvml_vmx.exit,
 		       VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
@@ -107,8 +107,8 @@ int kvml_vmx_read_capabilities(void)
 		return refuse("this processor has no VMX, or the firmware disabled it");
 	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC) || check_tsc_unstable())
 		return refuse("the TSC is not constant, so guests would lose time");
-	if (!boot_cpu_has(X86_FEATURE_FXSR) || !boot_cpu_has(X86_FEATURE_NX))
-		return refuse("this processor lacks FXSR or NX");
+	if (!boot_cpu_has(X86_FEATURE_OSXSAVE) || !boot_cpu_has(X86_FEATURE_NX))
+		return refuse("this processor lacks XSAVE or NX, or the kernel was told not to use it");
 	kvml_vmx.revision = native_read_msr(MSR_IA32_VMX_BASIC) & 0x7fffffff;
 	kvml_vmx.timer_shift = native_read_msr(MSR_IA32_VMX_MISC) & 0x1f;
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, kvml_vmx.cr0_fixed0);
