@@ -84,7 +84,7 @@ static int handle_cpuid(struct kvml_vcpu *vcpu)
 static int handle_rdmsr(struct kvml_vcpu *vcpu)
 {
 	u64 value = 0;
-	const int outcome = kvml_get_msr(vcpu, vcpu->regs[1], &value, false);
+	const int outcome = kvml_get_msr(vcpu, vcpu->regs[1], &value);
 
 	if (!outcome) {
 		vcpu->regs[0] = (u32)value;

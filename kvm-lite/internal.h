@@ -8,7 +8,7 @@
  *
  * Lock order:
  *   vcpu->lock (mutex; each vCPU ioctl)
- *     vm->lock (mutex; creation of vCPUs, changes of memory slots)
+ *     vm->lock (mutex; creation of vCPUs, changes of memory slots, the TSC that vCPUs share)
  *       vm->slots_lock (rwsem; read: use of slots, write: their change)
  *         mm's own locks (a page of guest memory is faulted in)
  *           vm->ept.lock (spin; EPT entries; also taken by the mmu notifier, inside mm's locks)
@@ -128,7 +128,7 @@ struct kvml_io {
 struct kvml_msrs {
 	u64 star, lstar, cstar, fmask, tsc_aux;
 	u64 kernel_gs_base;	/* while not loaded */
-	u64 tsc_adjust, mcg_status, microcode;
+	u64 tsc_adjust, mcg_status;
 	u64 mtrr_default;
 	u64 mtrr_fixed[11];
 	u64 mtrr_variable[16];
@@ -313,11 +313,11 @@ bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
 
 /* ----- msr.c; loaded ----- */
-int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value, bool host);
+int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value);
+/* @host: user space does it, and may do more. -EINVAL: the guest gets #GP. */
 int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host);
 int kvml_msr_list(struct kvm_msr_list __user *user);
 int kvml_msr_transfer(struct kvml_vcpu *vcpu, struct kvm_msrs __user *user, bool write);
-void kvml_set_tsc(struct kvml_vcpu *vcpu, u64 guest_tsc);
 
 /* ----- cpuid.c ----- */
 int kvml_supported_cpuid(struct kvm_cpuid2 __user *user);
