@@ -5,6 +5,7 @@
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 /* The guest changes these without an exit. */
 #define CR0_OWNED	(X86_CR0_TS | X86_CR0_MP | X86_CR0_EM | X86_CR0_WP | X86_CR0_AM)
@@ -308,19 +309,37 @@ void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 			  (unsigned long *)sregs->interrupt_bitmap);
 }
 
+/* As the VM entry checks it: 32 bits for CS and what data is in, a whole address for the others. */
+static bool base_is_valid(enum segment which, const struct kvm_segment *segment)
+{
+	if (which > SEG_DS)
+		return __is_canonical_address(segment->base, 48);
+	return segment->unusable || !segment->present || !(segment->base >> 32);
+}
+
 static bool sregs_are_valid(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 {
+	const struct kvm_segment *segments = (const struct kvm_segment *)sregs;
 	const bool long_mode = sregs->efer & EFER_LMA;
+	u32 i;
 
 	if (!cr0_is_valid(sregs->cr0) || !cr4_is_valid(vcpu, sregs->cr4) ||
 	    (sregs->efer & ~EFER_OFFERED) || sregs->cr8 > 15)
 		return false;
-	if (long_mode && (!(sregs->efer & EFER_LME) || !(sregs->cr0 & X86_CR0_PG) ||
-			  !(sregs->cr4 & X86_CR4_PAE)))
+	if (long_mode != ((sregs->efer & EFER_LME) && (sregs->cr0 & X86_CR0_PG)) ||
+	    (long_mode && !(sregs->cr4 & X86_CR4_PAE)))
 		return false;
-	if ((sregs->efer & EFER_LME) && (sregs->cr0 & X86_CR0_PG) && !long_mode)
+	if ((!long_mode && ((sregs->cr4 & X86_CR4_PCIDE) || sregs->cs.l)) ||
+	    (sregs->cs.l && sregs->cs.db))
 		return false;
-	/* The entry would fail: PCID bits aside, CR3 holds a physical address. */
+	for (i = 0; i < ARRAY_SIZE(sregs_order); i++) {
+		if (!base_is_valid(sregs_order[i], &segments[i]))
+			return false;
+	}
+	if (!__is_canonical_address(sregs->gdt.base, 48) ||
+	    !__is_canonical_address(sregs->idt.base, 48))
+		return false;
+	/* PCID bits aside, CR3 holds a physical address. */
 	return !((sregs->cr3 & ~BIT_ULL(63)) >> vcpu->physical_bits);
 }
 
@@ -364,8 +383,7 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 
 /* ----- Events and debug registers ----- */
 
-#define EVENT_FLAGS	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | \
-			 KVM_VCPUEVENT_VALID_SIPI_VECTOR)
+#define EVENT_FLAGS	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW)
 
 /* The VMCS has STI in bit 0 and MOV SS in bit 1, struct kvm_vcpu_events the other way round. */
 static u32 exchange_shadow(u32 bits)
@@ -379,7 +397,9 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
 
 	memset(out, 0, sizeof(*out));
-	out->exception.injected = events->exception_pending;
+	/* INT3 and INTO, whose length has no field here, happen again: RIP is still there. */
+	out->exception.injected = events->exception_pending &&
+		events->exception_vector != X86_TRAP_BP && events->exception_vector != X86_TRAP_OF;
 	out->exception.nr = events->exception_vector;
 	out->exception.has_error_code = events->exception_has_error;
 	out->exception.error_code = events->exception_error;
@@ -389,41 +409,43 @@ void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 	out->nmi.injected = events->nmi_injected;
 	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
-	if (test_bit(KVML_EVENT_STARTUP, &vcpu->lapic.events))
-		out->sipi_vector = vcpu->lapic.startup_vector;
 	out->flags = EVENT_FLAGS;
 }
 
 int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 {
 	struct kvml_events *events = &vcpu->events;
-	u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
+	u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO) & ~(unsigned long)GUEST_INTR_STATE_NMI;
 
-	if ((in->flags & ~EVENT_FLAGS) ||
+	if ((in->flags & ~(EVENT_FLAGS | KVM_VCPUEVENT_VALID_SIPI_VECTOR)) ||
 	    (in->exception.injected && (in->exception.nr > 31 || in->exception.nr == 2)))
 		return -EINVAL;
-	events->exception_pending = in->exception.injected;
-	events->exception_vector = in->exception.nr;
-	events->exception_has_error = in->exception.has_error_code;
-	events->exception_error = in->exception.error_code;
-	events->instruction_length = 0;
-	events->interrupt_injected = in->interrupt.injected;
+	events->exception_pending = false;
+	/* The entry refuses an error code where there is none, none where there is one, and 32 bits. */
+	if (in->exception.injected)
+		kvml_inject_exception(vcpu, in->exception.nr, (u16)in->exception.error_code);
+	/* INT n, like INT3, happens again. */
+	events->interrupt_injected = in->interrupt.injected && !in->interrupt.soft;
 	events->interrupt_soft = false;
 	events->interrupt_vector = in->interrupt.nr;
 	events->nmi_injected = in->nmi.injected;
-	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
+	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
+		clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 		events->nmi_pending = min_t(u8, in->nmi.pending, 2);
-	blocked &= ~(u32)GUEST_INTR_STATE_NMI;
+	}
 	if (in->nmi.masked)
 		blocked |= GUEST_INTR_STATE_NMI;
-	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW) {
+	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		blocked = (blocked & ~(u32)KVML_BLOCKING_STI_OR_SS) |
 			exchange_shadow(in->interrupt.shadow);
-		/* The entry refuses both at once. */
-		if (blocked & GUEST_INTR_STATE_MOV_SS)
-			blocked &= ~(u32)GUEST_INTR_STATE_STI;
-	}
+	/* The entry refuses both kinds at once, and either with what they keep away. */
+	if (blocked & GUEST_INTR_STATE_MOV_SS)
+		blocked &= ~(u32)GUEST_INTR_STATE_STI;
+	if (events->interrupt_injected || events->nmi_injected)
+		blocked &= ~(u32)KVML_BLOCKING_STI_OR_SS;
 	vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked);
+	if (in->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
+		WRITE_ONCE(vcpu->lapic.startup_vector, in->sipi_vector);
 	return 0;
 }
 
