@@ -72,9 +72,8 @@ struct kvml_ept {
 	unsigned long sequence;
 };
 
+/* The VM's descriptor owns it; those of its vCPUs hold that open. */
 struct kvml_vm {
-	refcount_t users;
-	struct list_head entry;		/* of all VMs, for kvml_kick_all() */
 	struct mm_struct *mm;
 	struct mmu_notifier notifier;
 	struct mutex lock;
@@ -158,6 +157,7 @@ enum kvml_mode {
 
 struct kvml_vcpu {
 	struct kvml_vm *vm;
+	struct file *vm_file;
 	u32 id;
 	struct mutex lock;
 	struct kvm_run *run;	/* shared with user space, which may write it at any time */
@@ -233,14 +233,10 @@ static inline int kvml_copy_out(void __user *user, const void *data, unsigned in
 }
 
 /* ----- vm.c ----- */
-long kvml_vm_create(void);
-void kvml_vm_get(struct kvml_vm *vm);
-void kvml_vm_put(struct kvml_vm *vm);
+int kvml_vm_create(void);
 int kvml_check_extension(long capability);
-/* Brings every vCPU of every VM out of the guest and out of HLT. */
-void kvml_kick_all(void);
 
-/* ----- memslot.c ----- */
+/* ----- memslot.c; the first two with vm->lock held ----- */
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 void kvml_free_slots(struct kvml_vm *vm);
@@ -263,7 +259,8 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 void kvml_ept_flush(struct kvml_vm *vm);
 
 /* ----- vcpu.c ----- */
-long kvml_vcpu_create(struct kvml_vm *vm, unsigned long id);
+/* vm->lock held. */
+int kvml_vcpu_create(struct file *vm_file, unsigned long id);
 void kvml_vcpu_free(struct kvml_vcpu *vcpu);
 /* Puts the vCPU's state into the processor; preemption keeps it there. */
 void kvml_vcpu_load(struct kvml_vcpu *vcpu);

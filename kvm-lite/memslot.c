@@ -46,72 +46,67 @@ static bool region_is_valid(const struct kvm_userspace_memory_region *region)
 	       access_ok((void __user *)region->userspace_addr, region->memory_size);
 }
 
-/* Makes the slot @wanted, which has no pages if it is to go. vm->lock held. */
-static int set_slot(struct kvml_vm *vm, u32 id, struct kvml_memslot *wanted)
+int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region)
 {
-	struct kvml_memslot *slot = &vm->slots[id];
-	unsigned long *const old_dirty = slot->dirty;
+	struct kvml_memslot wanted = {};
+	unsigned long *old_dirty;
+	struct kvml_memslot *slot;
 
-	if (!slot->pages && !wanted->pages)
+	if (!region_is_valid(region))
 		return -EINVAL;
+	slot = &vm->slots[region->slot];
+	old_dirty = slot->dirty;
+	/* Without pages the slot goes. */
+	if (region->memory_size) {
+		wanted.flags = region->flags;
+		wanted.gfn = region->guest_phys_addr >> PAGE_SHIFT;
+		wanted.pages = region->memory_size >> PAGE_SHIFT;
+		wanted.hva = region->userspace_addr;
+	} else if (!slot->pages) {
+		return -EINVAL;
+	}
 	/* KVM lets a slot move and change its flags, but not its size or its pages. */
-	if (slot->pages && wanted->pages &&
-	    (slot->pages != wanted->pages || slot->hva != wanted->hva ||
-	     ((slot->flags ^ wanted->flags) & KVM_MEM_READONLY)))
+	if (slot->pages && wanted.pages &&
+	    (slot->pages != wanted.pages || slot->hva != wanted.hva ||
+	     ((slot->flags ^ wanted.flags) & KVM_MEM_READONLY)))
 		return -EINVAL;
-	if (overlaps(vm, id, wanted))
+	if (overlaps(vm, region->slot, &wanted))
 		return -EEXIST;
-	if (wanted->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+	if (wanted.flags & KVM_MEM_LOG_DIRTY_PAGES) {
 		/* What was written before this moment stays known. */
-		wanted->dirty = old_dirty ?: kvcalloc(BITS_TO_LONGS(wanted->pages), sizeof(long),
-						      GFP_KERNEL_ACCOUNT);
-		if (!wanted->dirty)
+		wanted.dirty = old_dirty ?: kvcalloc(BITS_TO_LONGS(wanted.pages), sizeof(long),
+						     GFP_KERNEL_ACCOUNT);
+		if (!wanted.dirty)
 			return -ENOMEM;
 	}
 	down_write(&vm->slots_lock);
 	spin_lock(&vm->ept.lock);
 	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_ZAP))
 		kvml_ept_flush(vm);
-	*slot = *wanted;
-	vm->slot_count = max(vm->slot_count, id + 1);
+	*slot = wanted;
+	vm->slot_count = max(vm->slot_count, region->slot + 1);
 	/* A fault that looked at the old slots starts over. */
 	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);
 	up_write(&vm->slots_lock);
-	if (old_dirty != wanted->dirty)
+	if (old_dirty != wanted.dirty)
 		kvfree(old_dirty);
 	return 0;
 }
 
-int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region)
+/* Gives the slot's log to user space and starts a new one. */
+int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 {
-	struct kvml_memslot wanted = {};
-	int outcome;
-
-	if (!region_is_valid(region))
-		return -EINVAL;
-	if (region->memory_size) {
-		wanted.flags = region->flags;
-		wanted.gfn = region->guest_phys_addr >> PAGE_SHIFT;
-		wanted.pages = region->memory_size >> PAGE_SHIFT;
-		wanted.hva = region->userspace_addr;
-	}
-	mutex_lock(&vm->lock);
-	outcome = set_slot(vm, region->slot, &wanted);
-	mutex_unlock(&vm->lock);
-	return outcome;
-}
-
-/* Gives the slot's log to user space and starts a new one. vm->lock held. */
-static int take_log(struct kvml_vm *vm, struct kvml_memslot *slot, void __user *user)
-{
-	const size_t longs = BITS_TO_LONGS(slot->pages);
+	struct kvml_memslot *slot;
 	unsigned long *log;
+	size_t bytes;
 	int outcome;
 
-	if (!slot->dirty)
+	if (wanted->slot >= KVML_SLOTS_MAX || !vm->slots[wanted->slot].dirty)
 		return -ENOENT;
-	log = kvcalloc(longs, sizeof(long), GFP_KERNEL_ACCOUNT);
+	slot = &vm->slots[wanted->slot];
+	bytes = BITS_TO_LONGS(slot->pages) * sizeof(long);
+	log = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!log)
 		return -ENOMEM;
 	spin_lock(&vm->ept.lock);
@@ -121,20 +116,8 @@ static int take_log(struct kvml_vm *vm, struct kvml_memslot *slot, void __user *
 		kvml_ept_flush(vm);
 	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);
-	outcome = copy_to_user(user, log, longs * sizeof(long)) ? -EFAULT : 0;
+	outcome = copy_to_user(wanted->dirty_bitmap, log, bytes) ? -EFAULT : 0;
 	kvfree(log);
-	return outcome;
-}
-
-int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log)
-{
-	int outcome;
-
-	if (log->slot >= KVML_SLOTS_MAX)
-		return -ENOENT;
-	mutex_lock(&vm->lock);
-	outcome = take_log(vm, &vm->slots[log->slot], log->dirty_bitmap);
-	mutex_unlock(&vm->lock);
 	return outcome;
 }
 
@@ -168,36 +151,28 @@ static void mark_dirty(struct kvml_vm *vm, u64 gpa)
 	spin_unlock(&vm->ept.lock);
 }
 
-/* Copies within one page; slots_lock held. */
-static int copy_page_part(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool write)
-{
-	void __user *user = locate(vm, gpa, write);
-	unsigned long left;
-
-	if (!user)
-		return -EFAULT;
-	if (!write)
-		return copy_from_user(data, user, size) ? -EFAULT : 0;
-	left = copy_to_user(user, data, size);
-	mark_dirty(vm, gpa);
-	return left ? -EFAULT : 0;
-}
-
 static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool write)
 {
-	int outcome = 0;
+	unsigned long left = 0;
 
 	down_read(&vm->slots_lock);
-	while (size && !outcome) {
+	while (size && !left) {
 		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
+		void __user *user = locate(vm, gpa, write);
 
-		outcome = copy_page_part(vm, gpa, data, part, write);
+		left = part;
+		if (user && write) {
+			left = copy_to_user(user, data, part);
+			mark_dirty(vm, gpa);
+		} else if (user) {
+			left = copy_from_user(data, user, part);
+		}
 		gpa += part;
 		data += part;
 		size -= part;
 	}
 	up_read(&vm->slots_lock);
-	return outcome;
+	return left ? -EFAULT : 0;
 }
 
 int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size)

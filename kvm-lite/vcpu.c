@@ -3,6 +3,7 @@
 #include "internal.h"
 
 #include <linux/anon_inodes.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -268,7 +269,7 @@ static int vcpu_release(struct inode *inode, struct file *file)
 {
 	struct kvml_vcpu *vcpu = file->private_data;
 
-	kvml_vm_put(vcpu->vm);
+	fput(vcpu->vm_file);
 	return 0;
 }
 
@@ -327,13 +328,17 @@ free:
 	return ERR_PTR(outcome);
 }
 
-/* vm->lock held. */
-static int add_vcpu(struct kvml_vm *vm, u32 id)
+int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 {
+	struct kvml_vm *vm = vm_file->private_data;
 	struct kvml_vcpu *vcpu;
 	u32 i;
 	int fd;
 
+	if (id >= KVML_VCPUS_MAX)
+		return -EINVAL;
+	if (kvml_vmx_stopping())
+		return -ESHUTDOWN;
 	for (i = 0; i < vm->vcpu_count; i++) {
 		if (vm->vcpus[i]->id == id)
 			return -EEXIST;
@@ -341,29 +346,14 @@ static int add_vcpu(struct kvml_vm *vm, u32 id)
 	vcpu = allocate_vcpu(vm, id);
 	if (IS_ERR(vcpu))
 		return PTR_ERR(vcpu);
-	kvml_vm_get(vm);
 	fd = anon_inode_getfd("kvm-lite-vcpu", &vcpu_operations, vcpu, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		kvml_vm_put(vm);
 		kvml_vcpu_free(vcpu);
 		return fd;
 	}
+	vcpu->vm_file = get_file(vm_file);
 	vm->vcpus[vm->vcpu_count] = vcpu;
 	/* Interrupts may find it from here on; pairs with acquires in lapic.c and ept.c. */
 	smp_store_release(&vm->vcpu_count, vm->vcpu_count + 1);
 	return fd;
-}
-
-long kvml_vcpu_create(struct kvml_vm *vm, unsigned long id)
-{
-	int outcome;
-
-	if (id >= KVML_VCPUS_MAX)
-		return -EINVAL;
-	if (kvml_vmx_stopping())
-		return -ESHUTDOWN;
-	mutex_lock(&vm->lock);
-	outcome = add_vcpu(vm, id);
-	mutex_unlock(&vm->lock);
-	return outcome;
 }

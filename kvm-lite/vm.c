@@ -9,11 +9,6 @@
 
 /* ----- The process's mappings change: entries of the EPT that show them go ----- */
 
-static struct kvml_vm *vm_of(struct mmu_notifier *notifier)
-{
-	return container_of(notifier, struct kvml_vm, notifier);
-}
-
 /* Takes away the entries of all guest pages that [start, end) backs; ept.lock held. */
 static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
 {
@@ -37,7 +32,7 @@ static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long en
 
 static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
 {
-	struct kvml_vm *vm = vm_of(notifier);
+	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.invalidations++;
@@ -48,7 +43,7 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 
 static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
 {
-	struct kvml_vm *vm = vm_of(notifier);
+	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
 
 	spin_lock(&vm->ept.lock);
 	vm->ept.sequence++;
@@ -59,12 +54,10 @@ static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notif
 /* The process is dying; its pages go back whether or not our descriptors live on elsewhere. */
 static void release_mm(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
-	struct kvml_vm *vm = vm_of(notifier);
+	const struct mmu_notifier_range all = { .end = TASK_SIZE_MAX };
 
-	spin_lock(&vm->ept.lock);
-	vm->ept.sequence++;
-	zap_backed(vm, 0, TASK_SIZE_MAX);
-	spin_unlock(&vm->ept.lock);
+	invalidate_start(notifier, &all);
+	invalidate_end(notifier, &all);
 }
 
 static const struct mmu_notifier_ops notifier_operations = {
@@ -75,32 +68,10 @@ static const struct mmu_notifier_ops notifier_operations = {
 
 /* ----- Life ----- */
 
-static DEFINE_MUTEX(all_lock);	/* takes nothing else */
-static LIST_HEAD(all_vms);
-
-void kvml_kick_all(void)
-{
-	struct kvml_vm *vm;
-	u32 i;
-
-	mutex_lock(&all_lock);
-	list_for_each_entry(vm, &all_vms, entry) {
-		/* Pairs with the release in KVM_CREATE_VCPU. */
-		const u32 count = smp_load_acquire(&vm->vcpu_count);
-
-		for (i = 0; i < count; i++)
-			kvml_vcpu_kick(vm->vcpus[i]);
-	}
-	mutex_unlock(&all_lock);
-}
-
 static void free_vm(struct kvml_vm *vm)
 {
 	u32 i;
 
-	mutex_lock(&all_lock);
-	list_del(&vm->entry);
-	mutex_unlock(&all_lock);
 	kvml_interrupts_destroy(vm);
 	/* Its last callback, and one that another thread is in, still look at the vCPUs. */
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
@@ -112,25 +83,123 @@ static void free_vm(struct kvml_vm *vm)
 	preempt_notifier_dec();
 }
 
-void kvml_vm_get(struct kvml_vm *vm)
+/* ----- ioctls ----- */
+
+static int enable_capability(struct kvml_vm *vm, const struct kvm_enable_cap *cap)
 {
-	refcount_inc(&vm->users);
+	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP || cap->args[0] > KVML_ROUTES_MAX)
+		return -EINVAL;
+	/* vCPUs are created with or without a LAPIC, so this comes first, and once. */
+	if (vm->split_irqchip || vm->vcpu_count)
+		return -EEXIST;
+	vm->interrupts.ioapic_pins = cap->args[0];
+	vm->split_irqchip = true;
+	return 0;
 }
 
-void kvml_vm_put(struct kvml_vm *vm)
+union vm_argument {
+	struct kvm_userspace_memory_region region;
+	struct kvm_dirty_log log;
+	struct kvm_irqfd irqfd;
+	struct kvm_msi msi;
+	struct kvm_irq_level line;
+	struct kvm_ioeventfd ioeventfd;
+	struct kvm_enable_cap cap;
+	struct kvm_clock_data clock;
+	u64 address;
+};
+
+/* What is done one at a time; vm->lock held. @fault: there is nothing in @u. */
+static long locked_ioctl(struct file *file, unsigned int command, unsigned long argument,
+			 const union vm_argument *u, int fault)
 {
-	if (refcount_dec_and_test(&vm->users))
-		free_vm(vm);
+	struct kvml_vm *vm = file->private_data;
+
+	switch (command) {
+	case KVM_CREATE_VCPU:
+		return kvml_vcpu_create(file, argument);
+	case KVM_SET_USER_MEMORY_REGION:
+		return fault ?: kvml_set_memory_region(vm, &u->region);
+	case KVM_GET_DIRTY_LOG:
+		return fault ?: kvml_get_dirty_log(vm, &u->log);
+	case KVM_ENABLE_CAP:
+		return fault ?: enable_capability(vm, &u->cap);
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		/* As below. */
+		return vm->vcpu_count ? -EINVAL : fault;
+	default:
+		return -ENOTTY;
+	}
 }
 
-static struct kvml_vm *allocate_vm(void)
+static long vm_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	struct kvml_vm *vm = file->private_data;
+	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
+	void __user *user = (void __user *)argument;
+	union vm_argument u;
+	long outcome;
+	int fault = 0;
+
+	/* Guest memory is that of the process that made the VM. */
+	if (vm->mm != current->mm)
+		return -EIO;
+	/* Who does not know the command does not mind the fault either. */
+	if ((_IOC_DIR(command) & _IOC_WRITE) && _IOC_SIZE(command) <= sizeof(u))
+		fault = kvml_copy_in(&u, user, command);
+	switch (command) {
+	case KVM_CHECK_EXTENSION:
+		return kvml_check_extension(argument);
+	case KVM_IRQFD:
+		return no_lapic ?: fault ?: kvml_irqfd(vm, &u.irqfd);
+	case KVM_SIGNAL_MSI:
+		return no_lapic ?: fault ?: kvml_signal_msi(vm, &u.msi);
+	case KVM_SET_GSI_ROUTING:
+		return no_lapic ?: kvml_set_gsi_routing(vm, user);
+	case KVM_IRQ_LINE:
+		if (no_lapic)
+			return -ENXIO;
+		/* All routes are messages: raising a line sends one, lowering it means nothing. */
+		if (!fault && u.line.level)
+			kvml_signal_gsi(vm, u.line.irq);
+		return fault;
+	case KVM_IOEVENTFD:
+		return fault ?: kvml_ioeventfd(vm, &u.ioeventfd);
+	case KVM_GET_CLOCK:
+		kvml_clock_get(vm, &u.clock);
+		return kvml_copy_out(user, &u, command);
+	case KVM_SET_CLOCK:
+		return fault ?: kvml_clock_set(vm, &u.clock);
+	case KVM_SET_TSS_ADDR:
+		/* Three pages for processors without unrestricted guest; the module needs none. */
+		return argument > U32_MAX - 3 * PAGE_SIZE + 1 ? -EINVAL : 0;
+	default:
+		mutex_lock(&vm->lock);
+		outcome = locked_ioctl(file, command, argument, &u, fault);
+		mutex_unlock(&vm->lock);
+		return outcome;
+	}
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	free_vm(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_operations = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = vm_ioctl,
+	.release = vm_release,
+};
+
+int kvml_vm_create(void)
 {
 	struct kvml_vm *vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	int outcome;
 
 	if (!vm)
-		return ERR_PTR(-ENOMEM);
-	refcount_set(&vm->users, 1);
+		return -ENOMEM;
 	mutex_init(&vm->lock);
 	init_rwsem(&vm->slots_lock);
 	spin_lock_init(&vm->ept.lock);
@@ -147,120 +216,14 @@ static struct kvml_vm *allocate_vm(void)
 		goto destroy;
 	kvml_interrupts_create(vm);
 	preempt_notifier_inc();
-	mutex_lock(&all_lock);
-	list_add(&vm->entry, &all_vms);
-	mutex_unlock(&all_lock);
-	return vm;
+	outcome = anon_inode_getfd("kvm-lite-vm", &vm_operations, vm, O_RDWR | O_CLOEXEC);
+	if (outcome < 0)
+		free_vm(vm);
+	return outcome;
 
 destroy:
 	kvml_ept_destroy(vm);
 free:
 	kvfree(vm);
-	return ERR_PTR(outcome);
-}
-
-/* ----- ioctls ----- */
-
-static int enable_capability(struct kvml_vm *vm, const struct kvm_enable_cap *cap)
-{
-	int outcome = -EEXIST;
-
-	if (cap->flags || cap->cap != KVM_CAP_SPLIT_IRQCHIP || cap->args[0] > KVML_ROUTES_MAX)
-		return -EINVAL;
-	mutex_lock(&vm->lock);
-	/* vCPUs are created with or without a LAPIC, so this comes first, and once. */
-	if (!vm->split_irqchip && !vm->vcpu_count) {
-		vm->interrupts.ioapic_pins = cap->args[0];
-		vm->split_irqchip = true;
-		outcome = 0;
-	}
-	mutex_unlock(&vm->lock);
 	return outcome;
-}
-
-static long vm_ioctl(struct file *file, unsigned int command, unsigned long argument)
-{
-	struct kvml_vm *vm = file->private_data;
-	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
-	void __user *user = (void __user *)argument;
-	union {
-		struct kvm_userspace_memory_region region;
-		struct kvm_dirty_log log;
-		struct kvm_irqfd irqfd;
-		struct kvm_msi msi;
-		struct kvm_irq_level line;
-		struct kvm_ioeventfd ioeventfd;
-		struct kvm_enable_cap cap;
-		struct kvm_clock_data clock;
-	} u;
-
-	/* Guest memory is that of the process that made the VM. */
-	if (vm->mm != current->mm)
-		return -EIO;
-	switch (command) {
-	case KVM_CREATE_VCPU:
-		return kvml_vcpu_create(vm, argument);
-	case KVM_CHECK_EXTENSION:
-		return kvml_check_extension(argument);
-	case KVM_SET_USER_MEMORY_REGION:
-		return kvml_copy_in(&u, user, command) ?: kvml_set_memory_region(vm, &u.region);
-	case KVM_GET_DIRTY_LOG:
-		return kvml_copy_in(&u, user, command) ?: kvml_get_dirty_log(vm, &u.log);
-	case KVM_IRQFD:
-		return no_lapic ?: kvml_copy_in(&u, user, command) ?: kvml_irqfd(vm, &u.irqfd);
-	case KVM_SIGNAL_MSI:
-		return no_lapic ?: kvml_copy_in(&u, user, command) ?: kvml_signal_msi(vm, &u.msi);
-	case KVM_SET_GSI_ROUTING:
-		return no_lapic ?: kvml_set_gsi_routing(vm, user);
-	case KVM_IRQ_LINE:
-	case KVM_IRQ_LINE_STATUS:
-		if (no_lapic)
-			return -ENXIO;
-		if (kvml_copy_in(&u, user, command))
-			return -EFAULT;
-		/* All routes are messages: raising a line sends one, lowering it means nothing. */
-		u.line.status = u.line.level ? kvml_signal_gsi(vm, u.line.irq) : 0;
-		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, &u, command);
-	case KVM_IOEVENTFD:
-		return kvml_copy_in(&u, user, command) ?: kvml_ioeventfd(vm, &u.ioeventfd);
-	case KVM_ENABLE_CAP:
-		return kvml_copy_in(&u, user, command) ?: enable_capability(vm, &u.cap);
-	case KVM_GET_CLOCK:
-		kvml_clock_get(vm, &u.clock);
-		return kvml_copy_out(user, &u, command);
-	case KVM_SET_CLOCK:
-		return kvml_copy_in(&u, user, command) ?: kvml_clock_set(vm, &u.clock);
-	case KVM_SET_TSS_ADDR:
-	case KVM_SET_IDENTITY_MAP_ADDR:
-		/* For processors without unrestricted guest, where the module does not load. */
-		return 0;
-	default:
-		return -ENOTTY;
-	}
-}
-
-static int vm_release(struct inode *inode, struct file *file)
-{
-	kvml_vm_put(file->private_data);
-	return 0;
-}
-
-static const struct file_operations vm_operations = {
-	.owner = THIS_MODULE,
-	.unlocked_ioctl = vm_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.release = vm_release,
-};
-
-long kvml_vm_create(void)
-{
-	struct kvml_vm *vm = allocate_vm();
-	int fd;
-
-	if (IS_ERR(vm))
-		return PTR_ERR(vm);
-	fd = anon_inode_getfd("kvm-lite-vm", &vm_operations, vm, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		kvml_vm_put(vm);
-	return fd;
 }

@@ -189,7 +189,7 @@ static int reboot(struct notifier_block *block, unsigned long value, void *unuse
 	int tries;
 
 	WRITE_ONCE(stopping, true);
-	kvml_kick_all();
+	/* The interrupt brings guests out; who sleeps in KVM_RUN uses no CPU. */
 	on_each_cpu(start_leaving, NULL, 1);
 	for (tries = 0; is_any_on() && tries < 100; tries++)
 		msleep(20);
