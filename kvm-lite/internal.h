@@ -50,8 +50,6 @@
 /* kvm_run.immediate_exit, behind request_interrupt_window. */
 #define KVML_IMMEDIATE_EXIT_OFFSET	1
 #define KVML_BLOCKING_STI_OR_SS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-/* Bit 10 of DR7 is 1 always. */
-#define KVML_DR7_FIXED		0x400u
 
 /* A range of guest-physical pages and the process's pages behind them. */
 struct kvml_memslot {
@@ -268,9 +266,6 @@ void kvml_vcpu_put(struct kvml_vcpu *vcpu);
 /* Makes the vCPU look at its requests and LAPIC: wakes it or brings it out. Any context. */
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
 void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu);
-/* INIT and SIPI; loaded. */
-void kvml_vcpu_init(struct kvml_vcpu *vcpu);
-void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector);
 
 /* User space wants KVM_RUN to return before it enters the guest; any moment. */
 static inline bool kvml_immediate_exit(const struct kvml_vcpu *vcpu)
@@ -286,14 +281,9 @@ long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argu
 int kvml_vcpu_run(struct kvml_vcpu *vcpu);
 
 /* ----- regs.c; loaded ----- */
-void kvml_get_regs(struct kvml_vcpu *vcpu, struct kvm_regs *regs);
-void kvml_set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs);
+/* @sregs is zero. */
 void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs);
 int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs);
-void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *events);
-int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *events);
-void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs);
-int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs);
 /* Reserved bits become what they are always. */
 void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value);
 u64 kvml_reg(struct kvml_vcpu *vcpu, u32 index);
@@ -308,6 +298,9 @@ int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
 bool kvml_in_long_mode(void);
 bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
+/* INIT and SIPI. */
+void kvml_vcpu_init(struct kvml_vcpu *vcpu);
+void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector);
 
 /* ----- msr.c; loaded ----- */
 int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value);

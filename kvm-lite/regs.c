@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A vCPU's registers as user space and the guest set them; all functions need it loaded. */
+/* A vCPU's registers, the rules for what they may hold, and reset; all functions need it loaded. */
 #include "internal.h"
 
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/processor-flags.h>
-#include <asm/trapnr.h>
 
 /* The guest changes these without an exit. */
 #define CR0_OWNED	(X86_CR0_TS | X86_CR0_MP | X86_CR0_EM | X86_CR0_WP | X86_CR0_AM)
@@ -22,6 +21,8 @@
 			 X86_CR4_SMAP)
 #define EFER_OFFERED	(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
 #define RSP_INDEX	4
+/* Bit 10 of DR7 is 1 always. */
+#define DR7_FIXED	0x400u
 #define SEGMENT_UNUSABLE	BIT(16)
 
 /* Order of the segment fields in the VMCS. */
@@ -212,33 +213,15 @@ int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value)
 	return 0;
 }
 
-/* ----- KVM_GET_REGS, KVM_SET_REGS ----- */
-
-/* The registers that struct kvm_regs begins with, by their numbers in instructions. */
-static const u8 regs_order[] = { 0, 3, 1, 2, 6, 7, RSP_INDEX, 5, 8, 9, 10, 11, 12, 13, 14, 15 };
-
-void kvml_get_regs(struct kvml_vcpu *vcpu, struct kvm_regs *regs)
+void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value)
 {
-	u64 *values = (u64 *)regs;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(regs_order); i++)
-		values[i] = kvml_reg(vcpu, regs_order[i]);
-	regs->rip = vmread(GUEST_RIP);
-	regs->rflags = vmread(GUEST_RFLAGS);
-}
-
-void kvml_set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs)
-{
-	const u64 *values = (const u64 *)regs;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(regs_order); i++)
-		kvml_set_reg(vcpu, regs_order[i], values[i]);
-	vmwrite(GUEST_RIP, regs->rip);
-	/* Bits 63:22, 15, 5 and 3 are reserved, bit 1 is 1; the VM entry checks it. */
-	vmwrite(GUEST_RFLAGS, (regs->rflags & 0x3f7fd5) | X86_EFLAGS_FIXED);
-	vcpu->events.exception_pending = false;
+	if (number == 6)
+		value = (value & 0xe00f) | DR6_RESERVED;
+	if (number == 7) {
+		value = (value & 0xffff2bff) | DR7_FIXED;
+		vmwrite(GUEST_DR7, value);
+	}
+	vcpu->dr[number] = value;
 }
 
 /* ----- KVM_GET_SREGS, KVM_SET_SREGS ----- */
@@ -290,7 +273,6 @@ void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 	struct kvm_segment *segments = (struct kvm_segment *)sregs;
 	u32 i;
 
-	memset(sregs, 0, sizeof(*sregs));
 	for (i = 0; i < ARRAY_SIZE(sregs_order); i++)
 		get_segment(sregs_order[i], &segments[i]);
 	sregs->gdt.base = vmread(GUEST_GDTR_BASE);
@@ -371,109 +353,65 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	change_paging(vcpu, sregs->cr0, sregs->cr4);
 	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
 	vcpu->events.interrupt_injected = vector < 256;
-	if (vector < 256) {
-		vcpu->events.interrupt_soft = false;
-		vcpu->events.interrupt_vector = vector;
-	}
-	/* A bootstrap processor that firmware code waits in real mode at reset becomes runnable. */
-	if (vcpu->id == 0 && vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
-		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	vcpu->events.interrupt_soft = false;
+	vcpu->events.interrupt_vector = vector;
 	return 0;
 }
 
-/* ----- Events and debug registers ----- */
+/* ----- Reset ----- */
 
-#define EVENT_FLAGS	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW)
+/* SDM volume 3, "Processor State After Reset", the part that INIT shares. */
+static const struct {
+	u16 field;
+	u16 value;
+} reset_values[] = {
+	{ GUEST_RIP, 0xfff0 }, { GUEST_RSP, 0 }, { GUEST_RFLAGS, X86_EFLAGS_FIXED },
+	{ GUEST_GDTR_BASE, 0 }, { GUEST_GDTR_LIMIT, 0xffff },
+	{ GUEST_IDTR_BASE, 0 }, { GUEST_IDTR_LIMIT, 0xffff }, { GUEST_CR3, 0 },
+	{ GUEST_SYSENTER_CS, 0 }, { GUEST_SYSENTER_ESP, 0 }, { GUEST_SYSENTER_EIP, 0 },
+	{ GUEST_IA32_DEBUGCTL, 0 }, { GUEST_PENDING_DBG_EXCEPTIONS, 0 },
+	{ GUEST_INTERRUPTIBILITY_INFO, 0 }, { GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE },
+};
 
-/* The VMCS has STI in bit 0 and MOV SS in bit 1, struct kvm_vcpu_events the other way round. */
-static u32 exchange_shadow(u32 bits)
+static void reset_segments(void)
 {
-	return (bits & 1) << 1 | (bits & 2) >> 1;
-}
+	static const u8 access[] = { 0x93, 0x9b, 0x93, 0x93, 0x93, 0x93, 0x82, 0x8b };
+	u32 i;
 
-void kvml_get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
-{
-	const struct kvml_events *events = &vcpu->events;
-	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
-
-	memset(out, 0, sizeof(*out));
-	/* INT3 and INTO, whose length has no field here, happen again: RIP is still there. */
-	out->exception.injected = events->exception_pending &&
-		events->exception_vector != X86_TRAP_BP && events->exception_vector != X86_TRAP_OF;
-	out->exception.nr = events->exception_vector;
-	out->exception.has_error_code = events->exception_has_error;
-	out->exception.error_code = events->exception_error;
-	out->interrupt.injected = events->interrupt_injected && !events->interrupt_soft;
-	out->interrupt.nr = events->interrupt_vector;
-	out->interrupt.shadow = exchange_shadow(blocked);
-	out->nmi.injected = events->nmi_injected;
-	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
-	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
-	out->flags = EVENT_FLAGS;
-}
-
-int kvml_set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
-{
-	struct kvml_events *events = &vcpu->events;
-	u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO) & ~(unsigned long)GUEST_INTR_STATE_NMI;
-
-	if ((in->flags & ~(EVENT_FLAGS | KVM_VCPUEVENT_VALID_SIPI_VECTOR)) ||
-	    (in->exception.injected && (in->exception.nr > 31 || in->exception.nr == 2)))
-		return -EINVAL;
-	events->exception_pending = false;
-	/* The entry refuses an error code where there is none, none where there is one, and 32 bits. */
-	if (in->exception.injected)
-		kvml_inject_exception(vcpu, in->exception.nr, (u16)in->exception.error_code);
-	/* INT n, like INT3, happens again. */
-	events->interrupt_injected = in->interrupt.injected && !in->interrupt.soft;
-	events->interrupt_soft = false;
-	events->interrupt_vector = in->interrupt.nr;
-	events->nmi_injected = in->nmi.injected;
-	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
-		clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
-		events->nmi_pending = min_t(u8, in->nmi.pending, 2);
+	for (i = 0; i < ARRAY_SIZE(access); i++) {
+		vmwrite(GUEST_ES_SELECTOR + 2 * i, i == SEG_CS ? 0xf000 : 0);
+		vmwrite(GUEST_ES_BASE + 2 * i, i == SEG_CS ? 0xffff0000 : 0);
+		vmwrite(GUEST_ES_LIMIT + 2 * i, 0xffff);
+		vmwrite(GUEST_ES_AR_BYTES + 2 * i, access[i]);
 	}
-	if (in->nmi.masked)
-		blocked |= GUEST_INTR_STATE_NMI;
-	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)
-		blocked = (blocked & ~(u32)KVML_BLOCKING_STI_OR_SS) |
-			exchange_shadow(in->interrupt.shadow);
-	/* The entry refuses both kinds at once, and either with what they keep away. */
-	if (blocked & GUEST_INTR_STATE_MOV_SS)
-		blocked &= ~(u32)GUEST_INTR_STATE_STI;
-	if (events->interrupt_injected || events->nmi_injected)
-		blocked &= ~(u32)KVML_BLOCKING_STI_OR_SS;
-	vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked);
-	if (in->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
-		WRITE_ONCE(vcpu->lapic.startup_vector, in->sipi_vector);
-	return 0;
 }
 
-void kvml_get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs)
+void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 {
-	memset(regs, 0, sizeof(*regs));
-	memcpy(regs->db, vcpu->dr, sizeof(regs->db));
-	regs->dr6 = vcpu->dr[6];
-	regs->dr7 = vcpu->dr[7];
+	u32 i;
+
+	memset(&vcpu->events, 0, sizeof(vcpu->events));
+	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
+	vcpu->io.kind = KVML_IO_NONE;
+	memset(vcpu->regs, 0, sizeof(vcpu->regs));
+	/* RDX: family, model and stepping, as CPUID tells them. */
+	vcpu->regs[2] = 0x600;
+	vcpu->cr2 = 0;
+	memset(vcpu->dr, 0, sizeof(vcpu->dr));
+	kvml_set_dr(vcpu, 6, 0);
+	kvml_set_dr(vcpu, 7, 0);
+	reset_segments();
+	for (i = 0; i < ARRAY_SIZE(reset_values); i++)
+		vmwrite(reset_values[i].field, reset_values[i].value);
+	write_efer(0);
+	write_guest_cr4(0);
+	write_guest_cr0(X86_CR0_NW | X86_CR0_CD);
+	vcpu->flush_vpid = true;
 }
 
-void kvml_set_dr(struct kvml_vcpu *vcpu, u32 number, u64 value)
+void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector)
 {
-	if (number == 6)
-		value = (value & 0xe00f) | DR6_RESERVED;
-	if (number == 7) {
-		value = (value & 0xffff2bff) | KVML_DR7_FIXED;
-		vmwrite(GUEST_DR7, value);
-	}
-	vcpu->dr[number] = value;
-}
-
-int kvml_set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs)
-{
-	if (regs->flags || regs->dr6 >> 32 || regs->dr7 >> 32)
-		return -EINVAL;
-	memcpy(vcpu->dr, regs->db, sizeof(regs->db));
-	kvml_set_dr(vcpu, 6, regs->dr6);
-	kvml_set_dr(vcpu, 7, regs->dr7);
-	return 0;
+	vmwrite(GUEST_CS_SELECTOR, vector << 8);
+	vmwrite(GUEST_CS_BASE, vector << 12);
+	vmwrite(GUEST_RIP, 0);
 }

@@ -158,66 +158,7 @@ void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu)
 	set_bit(KVML_REQUEST_NMI, &vcpu->requests);
 }
 
-/* ----- Reset ----- */
-
-static void reset_segment(u32 index, u32 selector, u64 base, u32 access)
-{
-	vmwrite(GUEST_ES_SELECTOR + 2 * index, selector);
-	vmwrite(GUEST_ES_BASE + 2 * index, base);
-	vmwrite(GUEST_ES_LIMIT + 2 * index, 0xffff);
-	vmwrite(GUEST_ES_AR_BYTES + 2 * index, access);
-}
-
-/* SDM volume 3, "Processor State After Reset", the part that INIT shares. */
-void kvml_vcpu_init(struct kvml_vcpu *vcpu)
-{
-	u32 index;
-
-	memset(vcpu->regs, 0, sizeof(vcpu->regs));
-	/* RDX: family, model and stepping, as CPUID tells them. */
-	vcpu->regs[2] = 0x600;
-	memset(&vcpu->events, 0, sizeof(vcpu->events));
-	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
-	memset(vcpu->dr, 0, sizeof(vcpu->dr));
-	vcpu->dr[6] = DR6_RESERVED;
-	vcpu->dr[7] = KVML_DR7_FIXED;
-	vcpu->cr2 = 0;
-	vcpu->io.kind = KVML_IO_NONE;
-	for (index = 0; index < 6; index++)
-		reset_segment(index, 0, 0, 0x93);
-	reset_segment(1, 0xf000, 0xffff0000, 0x9b);
-	reset_segment(6, 0, 0, 0x82);
-	reset_segment(7, 0, 0, 0x8b);
-	vmwrite(GUEST_RIP, 0xfff0);
-	vmwrite(GUEST_RSP, 0);
-	vmwrite(GUEST_RFLAGS, X86_EFLAGS_FIXED);
-	vmwrite(GUEST_GDTR_BASE, 0);
-	vmwrite(GUEST_GDTR_LIMIT, 0xffff);
-	vmwrite(GUEST_IDTR_BASE, 0);
-	vmwrite(GUEST_IDTR_LIMIT, 0xffff);
-	vmwrite(GUEST_DR7, KVML_DR7_FIXED);
-	vmwrite(GUEST_CR3, 0);
-	vmwrite(GUEST_SYSENTER_CS, 0);
-	vmwrite(GUEST_SYSENTER_ESP, 0);
-	vmwrite(GUEST_SYSENTER_EIP, 0);
-	vmwrite(GUEST_IA32_DEBUGCTL, 0);
-	vmwrite(GUEST_INTERRUPTIBILITY_INFO, 0);
-	vmwrite(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
-	vmwrite(GUEST_PENDING_DBG_EXCEPTIONS, 0);
-	/* PCIDs off before paging, and paging off before EFER and CR4 lose what it needs. */
-	kvml_set_cr4(vcpu, kvml_cr4() & ~X86_CR4_PCIDE);
-	kvml_set_cr0(vcpu, X86_CR0_ET | X86_CR0_NW | X86_CR0_CD);
-	kvml_set_efer(vcpu, 0);
-	kvml_set_cr4(vcpu, 0);
-	vcpu->flush_vpid = true;
-}
-
-void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector)
-{
-	vmwrite(GUEST_CS_SELECTOR, vector << 8);
-	vmwrite(GUEST_CS_BASE, vector << 12);
-	vmwrite(GUEST_RIP, 0);
-}
+/* ----- Life ----- */
 
 static void power_up(struct kvml_vcpu *vcpu)
 {
@@ -227,13 +168,6 @@ static void power_up(struct kvml_vcpu *vcpu)
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
 	kvml_vcpu_load(vcpu);
 	kvml_vmcs_setup(vcpu);
-	vmwrite(GUEST_IA32_EFER, 0);
-	vmwrite(GUEST_CR0, 0);
-	vmwrite(CR0_READ_SHADOW, 0);
-	vmwrite(CR0_GUEST_HOST_MASK, ~0UL);
-	vmwrite(GUEST_CR4, 0);
-	vmwrite(CR4_READ_SHADOW, 0);
-	vmwrite(CR4_GUEST_HOST_MASK, ~0UL);
 	vmwrite(GUEST_IA32_PAT, 0x0007040600070406);
 	kvml_vcpu_init(vcpu);
 	kvml_vcpu_put(vcpu);
@@ -241,8 +175,6 @@ static void power_up(struct kvml_vcpu *vcpu)
 	vcpu->mp_state = vcpu->id == 0 || !vcpu->vm->split_irqchip ? KVM_MP_STATE_RUNNABLE :
 		KVM_MP_STATE_UNINITIALIZED;
 }
-
-/* ----- Life ----- */
 
 static vm_fault_t run_fault(struct vm_fault *fault)
 {

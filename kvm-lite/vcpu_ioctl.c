@@ -4,41 +4,155 @@
 
 #include <linux/fs.h>
 #include <linux/slab.h>
+#include <asm/trapnr.h>
 
-/* KVM_GET_FPU and KVM_SET_FPU: the legacy part of the XSAVE area. */
-static void get_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
+/* ----- KVM_GET_REGS, KVM_SET_REGS ----- */
+
+/* The registers that struct kvm_regs begins with, by their numbers in instructions. */
+static const u8 regs_order[] = { 0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+static void get_regs(struct kvml_vcpu *vcpu, struct kvm_regs *regs)
 {
-	const struct fxregs_state *state = &vcpu->fpu.fpstate->regs.fxsave;
+	u64 *values = (u64 *)regs;
+	u32 i;
 
-	memcpy(fpu->fpr, state->st_space, sizeof(fpu->fpr));
-	memcpy(fpu->xmm, state->xmm_space, sizeof(fpu->xmm));
-	fpu->fcw = state->cwd;
-	fpu->fsw = state->swd;
-	fpu->ftwx = state->twd;
-	fpu->last_opcode = state->fop;
-	fpu->last_ip = state->rip;
-	fpu->last_dp = state->rdp;
-	fpu->mxcsr = state->mxcsr;
+	for (i = 0; i < ARRAY_SIZE(regs_order); i++)
+		values[i] = kvml_reg(vcpu, regs_order[i]);
+	regs->rip = vmread(GUEST_RIP);
+	regs->rflags = vmread(GUEST_RFLAGS);
 }
 
-static int set_fpu(struct kvml_vcpu *vcpu, const struct kvm_fpu *fpu)
+static int set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs)
 {
-	struct fxregs_state *state = &vcpu->fpu.fpstate->regs.fxsave;
+	const u64 *values = (const u64 *)regs;
+	u32 i;
 
+	for (i = 0; i < ARRAY_SIZE(regs_order); i++)
+		kvml_set_reg(vcpu, regs_order[i], values[i]);
+	vmwrite(GUEST_RIP, regs->rip);
+	/* Bits 63:22, 15, 5 and 3 are reserved, bit 1 is 1; the VM entry checks it. */
+	vmwrite(GUEST_RFLAGS, (regs->rflags & 0x3f7fd5) | X86_EFLAGS_FIXED);
+	vcpu->events.exception_pending = false;
+	return 0;
+}
+
+/* ----- Events and debug registers ----- */
+
+#define EVENT_FLAGS	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW)
+
+/* The VMCS has STI in bit 0 and MOV SS in bit 1, struct kvm_vcpu_events the other way round. */
+static u32 exchange_shadow(u32 bits)
+{
+	return (bits & 1) << 1 | (bits & 2) >> 1;
+}
+
+static void get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
+{
+	const struct kvml_events *events = &vcpu->events;
+	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
+
+	/* INT3 and INTO, whose length has no field here, happen again: RIP is still there. */
+	out->exception.injected = events->exception_pending &&
+		events->exception_vector != X86_TRAP_BP && events->exception_vector != X86_TRAP_OF;
+	out->exception.nr = events->exception_vector;
+	out->exception.has_error_code = events->exception_has_error;
+	out->exception.error_code = events->exception_error;
+	out->interrupt.injected = events->interrupt_injected && !events->interrupt_soft;
+	out->interrupt.nr = events->interrupt_vector;
+	out->interrupt.shadow = exchange_shadow(blocked);
+	out->nmi.injected = events->nmi_injected;
+	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
+	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
+	out->flags = EVENT_FLAGS;
+}
+
+static int set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
+{
+	struct kvml_events *events = &vcpu->events;
+	u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO) & ~(unsigned long)GUEST_INTR_STATE_NMI;
+
+	if ((in->flags & ~(EVENT_FLAGS | KVM_VCPUEVENT_VALID_SIPI_VECTOR)) ||
+	    (in->exception.injected && (in->exception.nr > 31 || in->exception.nr == 2)))
+		return -EINVAL;
+	events->exception_pending = false;
+	/* The entry refuses an error code where there is none, none where there is one, and 32 bits. */
+	if (in->exception.injected)
+		kvml_inject_exception(vcpu, in->exception.nr, (u16)in->exception.error_code);
+	/* INT n, like INT3, happens again. */
+	events->interrupt_injected = in->interrupt.injected && !in->interrupt.soft;
+	events->interrupt_soft = false;
+	events->interrupt_vector = in->interrupt.nr;
+	events->nmi_injected = in->nmi.injected;
+	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
+		clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
+		events->nmi_pending = min_t(u8, in->nmi.pending, 2);
+	}
+	if (in->nmi.masked)
+		blocked |= GUEST_INTR_STATE_NMI;
+	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)
+		blocked = (blocked & ~(u32)KVML_BLOCKING_STI_OR_SS) |
+			exchange_shadow(in->interrupt.shadow);
+	/* The entry refuses both kinds at once, and either with what they keep away. */
+	if (blocked & GUEST_INTR_STATE_MOV_SS)
+		blocked &= ~(u32)GUEST_INTR_STATE_STI;
+	if (events->interrupt_injected || events->nmi_injected)
+		blocked &= ~(u32)KVML_BLOCKING_STI_OR_SS;
+	vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked);
+	if (in->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
+		WRITE_ONCE(vcpu->lapic.startup_vector, in->sipi_vector);
+	return 0;
+}
+
+static void get_debugregs(struct kvml_vcpu *vcpu, struct kvm_debugregs *regs)
+{
+	memcpy(regs->db, vcpu->dr, sizeof(regs->db));
+	regs->dr6 = vcpu->dr[6];
+	regs->dr7 = vcpu->dr[7];
+}
+
+static int set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *regs)
+{
+	if (regs->flags || regs->dr6 >> 32 || regs->dr7 >> 32)
+		return -EINVAL;
+	memcpy(vcpu->dr, regs->db, sizeof(regs->db));
+	kvml_set_dr(vcpu, 6, regs->dr6);
+	kvml_set_dr(vcpu, 7, regs->dr7);
+	return 0;
+}
+
+/* ----- FPU, XCR0, MP state, interrupts ----- */
+
+/* What struct kvm_fpu shares with the legacy part of the XSAVE area, where the order is another. */
+static const struct {
+	u16 theirs, ours, bytes;
+} fpu_parts[] = {
+	{ offsetof(struct kvm_fpu, fpr), offsetof(struct fxregs_state, st_space), 8 * 16 },
+	/* FCW FSW FTW, opcode, addresses of the last instruction and its data */
+	{ offsetof(struct kvm_fpu, fcw), offsetof(struct fxregs_state, cwd), 24 },
+	{ offsetof(struct kvm_fpu, mxcsr), offsetof(struct fxregs_state, mxcsr), 4 },
+	{ offsetof(struct kvm_fpu, xmm), offsetof(struct fxregs_state, xmm_space), 16 * 16 },
+};
+
+static void copy_fpu(struct kvml_vcpu *vcpu, void *fpu, bool write)
+{
+	void *state = &vcpu->fpu.fpstate->regs.fxsave;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(fpu_parts); i++) {
+		void *theirs = fpu + fpu_parts[i].theirs;
+		void *ours = state + fpu_parts[i].ours;
+
+		memcpy(write ? ours : theirs, write ? theirs : ours, fpu_parts[i].bytes);
+	}
+}
+
+static int set_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
+{
 	/* A reserved bit of MXCSR would make the host's own restore fault. */
 	if (fpu->mxcsr & ~0xffffu)
 		return -EINVAL;
-	memcpy(state->st_space, fpu->fpr, sizeof(fpu->fpr));
-	memcpy(state->xmm_space, fpu->xmm, sizeof(fpu->xmm));
-	state->cwd = fpu->fcw;
-	state->swd = fpu->fsw;
-	state->twd = fpu->ftwx;
-	state->fop = fpu->last_opcode;
-	state->rip = fpu->last_ip;
-	state->rdp = fpu->last_dp;
-	state->mxcsr = fpu->mxcsr;
-	if (boot_cpu_has(X86_FEATURE_XSAVE))
-		vcpu->fpu.fpstate->regs.xsave.header.xfeatures |= XFEATURE_MASK_FPSSE;
+	copy_fpu(vcpu, fpu, true);
+	vcpu->fpu.fpstate->regs.xsave.header.xfeatures |= XFEATURE_MASK_FPSSE;
 	return 0;
 }
 
@@ -100,71 +214,68 @@ static int set_vapic(struct kvml_vcpu *vcpu, const struct kvm_vapic_addr *page)
 	return page->vapic_addr || !vcpu->vm->split_irqchip ? -EINVAL : 0;
 }
 
-/* What takes or gives one structure. @data has room for it and is zero at first. */
-static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *user, void *data)
+/* ----- ioctls ----- */
+
+/* What takes or gives one structure. @data is zero, or what user space gave unless @fault says no. */
+static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, int fault)
 {
 	const int no_lapic = vcpu->vm->split_irqchip ? 0 : -EINVAL;
 	u32 keys = 0;
 
 	switch (command) {
 	case KVM_GET_REGS:
-		kvml_get_regs(vcpu, data);
+		get_regs(vcpu, data);
 		return 0;
 	case KVM_SET_REGS:
-		if (kvml_copy_in(data, user, command))
-			return -EFAULT;
-		kvml_set_regs(vcpu, data);
-		return 0;
+		return fault ?: set_regs(vcpu, data);
 	case KVM_GET_SREGS:
 		kvml_get_sregs(vcpu, data);
 		return 0;
 	case KVM_SET_SREGS:
-		return kvml_copy_in(data, user, command) ?: kvml_set_sregs(vcpu, data);
+		return fault ?: kvml_set_sregs(vcpu, data);
 	case KVM_GET_VCPU_EVENTS:
-		kvml_get_events(vcpu, data);
+		get_events(vcpu, data);
 		return 0;
 	case KVM_SET_VCPU_EVENTS:
-		return kvml_copy_in(data, user, command) ?: kvml_set_events(vcpu, data);
+		return fault ?: set_events(vcpu, data);
 	case KVM_GET_DEBUGREGS:
-		kvml_get_debugregs(vcpu, data);
+		get_debugregs(vcpu, data);
 		return 0;
 	case KVM_SET_DEBUGREGS:
-		return kvml_copy_in(data, user, command) ?: kvml_set_debugregs(vcpu, data);
+		return fault ?: set_debugregs(vcpu, data);
 	case KVM_GET_XSAVE:
 	case KVM_GET_XSAVE2:
 		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, data, sizeof(struct kvm_xsave),
 					       kvml_supported_xcr0(), 0);
 		return 0;
 	case KVM_SET_XSAVE:
-		return kvml_copy_in(data, user, command) ?:
-			fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data, kvml_supported_xcr0(),
-						       &keys);
+		return fault ?: fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data,
+							       kvml_supported_xcr0(), &keys);
 	case KVM_GET_FPU:
-		get_fpu(vcpu, data);
+		copy_fpu(vcpu, data, false);
 		return 0;
 	case KVM_SET_FPU:
-		return kvml_copy_in(data, user, command) ?: set_fpu(vcpu, data);
+		return fault ?: set_fpu(vcpu, data);
 	case KVM_GET_XCRS:
 		get_xcrs(vcpu, data);
 		return 0;
 	case KVM_SET_XCRS:
-		return kvml_copy_in(data, user, command) ?: set_xcrs(vcpu, data);
+		return fault ?: set_xcrs(vcpu, data);
 	case KVM_GET_LAPIC:
 		if (!no_lapic)
 			kvml_lapic_get_state(vcpu, data);
 		return no_lapic;
 	case KVM_SET_LAPIC:
-		return no_lapic ?: kvml_copy_in(data, user, command) ?:
-			kvml_lapic_set_state(vcpu, data);
+		return no_lapic ?: fault ?: kvml_lapic_set_state(vcpu, data);
 	case KVM_GET_MP_STATE:
 		get_mp_state(vcpu, data);
 		return 0;
 	case KVM_SET_MP_STATE:
-		return kvml_copy_in(data, user, command) ?: set_mp_state(vcpu, data);
+		return fault ?: set_mp_state(vcpu, data);
 	case KVM_INTERRUPT:
-		return kvml_copy_in(data, user, command) ?: queue_interrupt(vcpu, data);
+		return fault ?: queue_interrupt(vcpu, data);
 	case KVM_SET_VAPIC_ADDR:
-		return kvml_copy_in(data, user, command) ?: set_vapic(vcpu, data);
+		return fault ?: set_vapic(vcpu, data);
 	default:
 		return -ENOTTY;
 	}
@@ -173,11 +284,14 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void __user *
 static long structure_ioctl(struct kvml_vcpu *vcpu, unsigned int command, void __user *user)
 {
 	void *data = kzalloc(_IOC_SIZE(command), GFP_KERNEL_ACCOUNT);
+	int fault = 0;
 	long outcome;
 
 	if (!data)
 		return -ENOMEM;
-	outcome = exchange(vcpu, command, user, data);
+	if (_IOC_DIR(command) & _IOC_WRITE)
+		fault = kvml_copy_in(data, user, command);
+	outcome = exchange(vcpu, command, data, fault);
 	if (!outcome && _IOC_DIR(command) == _IOC_READ)
 		outcome = kvml_copy_out(user, data, command);
 	kfree(data);
