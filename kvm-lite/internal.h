@@ -174,7 +174,6 @@ struct kvml_vcpu {
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
 	bool flush_vpid;
 	struct kvml_host_state host;
-	bool loaded;
 	struct preempt_notifier preempt;
 
 	int mode;		/* enum kvml_mode; any thread */
@@ -232,7 +231,7 @@ static inline int kvml_copy_out(void __user *user, const void *data, unsigned in
 
 /* ----- vm.c ----- */
 int kvml_vm_create(void);
-int kvml_check_extension(long capability);
+int kvml_check_extension(unsigned long capability);
 
 /* ----- memslot.c; the first two with vm->lock held ----- */
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);

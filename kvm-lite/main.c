@@ -5,42 +5,33 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 
-/* What is there, with no number to say of it. */
+/* By their numbers; what is not here is not there. */
 static const u16 capabilities[] = {
-	KVM_CAP_USER_MEMORY, KVM_CAP_DESTROY_MEMORY_REGION_WORKS, KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
-	KVM_CAP_SYNC_MMU, KVM_CAP_READONLY_MEM, KVM_CAP_SET_TSS_ADDR, KVM_CAP_SET_IDENTITY_MAP_ADDR,
-	KVM_CAP_EXT_CPUID, KVM_CAP_NOP_IO_DELAY, KVM_CAP_MP_STATE, KVM_CAP_VCPU_EVENTS,
-	KVM_CAP_DEBUGREGS, KVM_CAP_XSAVE, KVM_CAP_XCRS, KVM_CAP_IRQCHIP, KVM_CAP_SPLIT_IRQCHIP,
-	KVM_CAP_IRQFD, KVM_CAP_IOEVENTFD, KVM_CAP_IOEVENTFD_ANY_LENGTH, KVM_CAP_IOEVENTFD_NO_LENGTH,
-	KVM_CAP_SIGNAL_MSI, KVM_CAP_CLOCKSOURCE, KVM_CAP_KVMCLOCK_CTRL, KVM_CAP_GET_TSC_KHZ,
-	KVM_CAP_TSC_DEADLINE_TIMER, KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_INTERNAL_ERROR_DATA,
-	KVM_CAP_CHECK_EXTENSION_VM, KVM_CAP_ENABLE_CAP_VM,
+	[KVM_CAP_USER_MEMORY] = 1, [KVM_CAP_DESTROY_MEMORY_REGION_WORKS] = 1,
+	[KVM_CAP_JOIN_MEMORY_REGIONS_WORKS] = 1, [KVM_CAP_NR_MEMSLOTS] = KVML_SLOTS_MAX,
+	[KVM_CAP_SYNC_MMU] = 1, [KVM_CAP_READONLY_MEM] = 1,
+	[KVM_CAP_SET_TSS_ADDR] = 1, [KVM_CAP_SET_IDENTITY_MAP_ADDR] = 1,
+	[KVM_CAP_NR_VCPUS] = KVML_VCPUS_MAX, [KVM_CAP_MAX_VCPUS] = KVML_VCPUS_MAX,
+	[KVM_CAP_MAX_VCPU_ID] = KVML_VCPUS_MAX,
+	[KVM_CAP_EXT_CPUID] = 1, [KVM_CAP_MP_STATE] = 1, [KVM_CAP_VCPU_EVENTS] = 1,
+	[KVM_CAP_DEBUGREGS] = 1, [KVM_CAP_XSAVE] = 1, [KVM_CAP_XCRS] = 1,
+	[KVM_CAP_XSAVE2] = sizeof(struct kvm_xsave),
+	[KVM_CAP_IRQCHIP] = 1, [KVM_CAP_SPLIT_IRQCHIP] = 1, [KVM_CAP_SIGNAL_MSI] = 1,
+	[KVM_CAP_IRQ_ROUTING] = KVML_ROUTES_MAX,
+	[KVM_CAP_IRQFD] = 1, [KVM_CAP_IOEVENTFD] = 1, [KVM_CAP_IOEVENTFD_ANY_LENGTH] = 1,
+	[KVM_CAP_IOEVENTFD_NO_LENGTH] = 1,
+	[KVM_CAP_ADJUST_CLOCK] = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC,
+	[KVM_CAP_CLOCKSOURCE] = 1, [KVM_CAP_KVMCLOCK_CTRL] = 1, [KVM_CAP_GET_TSC_KHZ] = 1,
+	[KVM_CAP_TSC_DEADLINE_TIMER] = 1, [KVM_CAP_NOP_IO_DELAY] = 1,
+	[KVM_CAP_IMMEDIATE_EXIT] = 1, [KVM_CAP_INTERNAL_ERROR_DATA] = 1,
+	[KVM_CAP_CHECK_EXTENSION_VM] = 1, [KVM_CAP_ENABLE_CAP_VM] = 1,
 };
 
-int kvml_check_extension(long capability)
+int kvml_check_extension(unsigned long capability)
 {
-	u32 i;
-
-	switch (capability) {
-	case KVM_CAP_ADJUST_CLOCK:
-		return KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
-	case KVM_CAP_NR_VCPUS:
-		return min_t(u32, num_online_cpus(), KVML_VCPUS_MAX);
-	case KVM_CAP_MAX_VCPUS:
-	case KVM_CAP_MAX_VCPU_ID:
-		return KVML_VCPUS_MAX;
-	case KVM_CAP_NR_MEMSLOTS:
-		return KVML_SLOTS_MAX;
-	case KVM_CAP_IRQ_ROUTING:
-		return KVML_ROUTES_MAX;
-	case KVM_CAP_XSAVE2:
-		return sizeof(struct kvm_xsave);
-	}
-	for (i = 0; i < ARRAY_SIZE(capabilities); i++) {
-		if (capabilities[i] == capability)
-			return 1;
-	}
-	return 0;
+	if (capability >= ARRAY_SIZE(capabilities))
+		return 0;
+	return capabilities[array_index_nospec(capability, ARRAY_SIZE(capabilities))];
 }
 
 static long device_ioctl(struct file *file, unsigned int command, unsigned long argument)
@@ -61,9 +52,6 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 		return kvml_supported_cpuid(user);
 	case KVM_GET_MSR_INDEX_LIST:
 		return kvml_msr_list(user);
-	case KVM_GET_MSR_FEATURE_INDEX_LIST:
-		/* No feature MSR is offered: a list of length 0. */
-		return put_user(0, (u32 __user *)user);
 	default:
 		return -ENOTTY;
 	}
@@ -72,7 +60,6 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 static const struct file_operations device_operations = {
 	.owner = THIS_MODULE,
 	.unlocked_ioctl = device_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
 };
 
 static struct miscdevice device = {

@@ -29,22 +29,17 @@ static void save_host_segments(struct kvml_host_state *host)
 	store_ldt(host->ldt);
 }
 
-static void restore_host_segments(struct kvml_vcpu *vcpu)
+static void restore_host_segments(const struct kvml_host_state *host)
 {
-	const struct kvml_host_state *host = &vcpu->host;
-
-	if (unlikely(host->ldt))
+	if (unlikely(host->ldt | host->ds | host->es | host->fs | host->gs)) {
+		/* First the table that the others may be in; their bases change along with FS and GS. */
 		asm volatile("lldt %0" : : "m" (host->ldt));
-	if (unlikely(host->ds | host->es)) {
 		loadsegment(ds, host->ds);
 		loadsegment(es, host->es);
-	}
-	if (unlikely(host->fs)) {
 		loadsegment(fs, host->fs);
 		wrmsrl(MSR_FS_BASE, host->fs_base);
-	}
-	if (unlikely(host->gs))
 		load_gs_index(host->gs);
+	}
 	wrmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
 }
 
@@ -87,19 +82,17 @@ static void load(struct kvml_vcpu *vcpu)
 	swap_msr(MSR_SYSCALL_MASK, kvml_vmx.fmask, vcpu->msr.fmask);
 	rdmsrl(MSR_TSC_AUX, vcpu->host.tsc_aux);
 	swap_msr(MSR_TSC_AUX, vcpu->host.tsc_aux, vcpu->msr.tsc_aux);
-	vcpu->loaded = true;
 }
 
 /* Preemption off. */
 static void put(struct kvml_vcpu *vcpu)
 {
-	vcpu->loaded = false;
 	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->msr.kernel_gs_base);
 	swap_msr(MSR_STAR, vcpu->msr.star, kvml_vmx.star);
 	swap_msr(MSR_LSTAR, vcpu->msr.lstar, kvml_vmx.lstar);
 	swap_msr(MSR_SYSCALL_MASK, vcpu->msr.fmask, kvml_vmx.fmask);
 	swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux, vcpu->host.tsc_aux);
-	restore_host_segments(vcpu);
+	restore_host_segments(&vcpu->host);
 	/* Exits set the limit of the GDT to 64 KiB: user space must not load what lies behind it. */
 	load_fixmap_gdt(smp_processor_id());
 	/* And that of the TSS to 104 bytes, which hides the ports that ioperm() and iopl() gave. */
@@ -176,25 +169,12 @@ static void power_up(struct kvml_vcpu *vcpu)
 		KVM_MP_STATE_UNINITIALIZED;
 }
 
-static vm_fault_t run_fault(struct vm_fault *fault)
-{
-	struct kvml_vcpu *vcpu = fault->vma->vm_file->private_data;
-
-	if (fault->pgoff >= KVML_RUN_PAGES)
-		return VM_FAULT_SIGBUS;
-	fault->page = virt_to_page((void *)vcpu->run + fault->pgoff * PAGE_SIZE);
-	get_page(fault->page);
-	return 0;
-}
-
-static const struct vm_operations_struct run_operations = { .fault = run_fault };
-
+/* kvm_run and what follows it. The mapping keeps the descriptor, and that the pages. */
 static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	if (vma->vm_pgoff + vma_pages(vma) > KVML_RUN_PAGES)
-		return -EINVAL;
-	vma->vm_ops = &run_operations;
-	return 0;
+	struct kvml_vcpu *vcpu = file->private_data;
+
+	return vm_iomap_memory(vma, virt_to_phys(vcpu->run), KVML_RUN_PAGES * PAGE_SIZE);
 }
 
 static int vcpu_release(struct inode *inode, struct file *file)
@@ -208,7 +188,6 @@ static int vcpu_release(struct inode *inode, struct file *file)
 static const struct file_operations vcpu_operations = {
 	.owner = THIS_MODULE,
 	.unlocked_ioctl = kvml_vcpu_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = vcpu_mmap,
 	.release = vcpu_release,
 };
@@ -219,10 +198,7 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 	kvml_vmcs_destroy(vcpu);
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
-	if (vcpu->run) {
-		free_page((unsigned long)vcpu->run);
-		free_page((unsigned long)vcpu->pio);
-	}
+	free_pages((unsigned long)vcpu->run, 1);
 	kfree(vcpu->cpuid);
 	kfree(vcpu);
 }
@@ -244,8 +220,6 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
 	if (!vcpu->run)
 		goto free;
-	/* Each page is mapped, and so counted, by itself. */
-	split_page(virt_to_page(vcpu->run), 1);
 	vcpu->pio = (void *)vcpu->run + KVML_PIO_OFFSET;
 	if (!fpu_alloc_guest_fpstate(&vcpu->fpu))
 		goto free;
