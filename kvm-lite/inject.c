@@ -133,8 +133,10 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 	    kvml_lapic_pending_vector(vcpu) >= 0 ||
 	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
+	/* The window for NMIs may be open behind STI, when none may be injected. */
 	if (events->nmi_pending || events->nmi_injected)
-		wanted |= CPU_BASED_NMI_WINDOW_EXITING;
+		wanted |= vmread(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
+			CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
 	if (wanted != controls)
 		vmwrite(CPU_BASED_VM_EXEC_CONTROL, wanted);
 }
