@@ -12,6 +12,7 @@
 #define WITH_ERROR	(BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
 /* #DE #TS #NP #SS #GP */
 #define CONTRIBUTORY	(BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
+#define PAGE_FAULT	BIT(14)
 /* The types of events that instructions raise, and that end behind them, have this bit. */
 #define SOFTWARE_TYPE	BIT(10)
 
@@ -20,14 +21,14 @@ int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 {
 	struct kvml_events *events = &vcpu->events;
 	const u32 first = events->exception_pending ? BIT(events->exception_vector) : 0;
-	const bool contributory = BIT(vector) & CONTRIBUTORY;
+	const u32 second = BIT(vector);
 
-	if ((first & BIT(X86_TRAP_DF)) && (contributory || vector == X86_TRAP_PF)) {
+	if ((first & BIT(X86_TRAP_DF)) && (second & (CONTRIBUTORY | PAGE_FAULT))) {
 		events->exception_pending = false;
 		return kvml_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	}
-	if (((first & (CONTRIBUTORY | BIT(X86_TRAP_PF))) && contributory) ||
-	    ((first & BIT(X86_TRAP_PF)) && vector == X86_TRAP_PF)) {
+	if (((first & (CONTRIBUTORY | PAGE_FAULT)) && (second & CONTRIBUTORY)) ||
+	    (first & second & PAGE_FAULT)) {
 		vector = X86_TRAP_DF;
 		error = 0;
 	}
