@@ -176,12 +176,20 @@ static int handle_xsetbv(struct kvml_vcpu *vcpu)
 	return done(vcpu, kvml_set_xcr0(vcpu, edx_eax(vcpu)));
 }
 
-/* SDM volume 3, "Exit Qualification for Debug Exceptions". */
-static int handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
+/* SDM volume 3, "Exit Qualification for Debug Exceptions". The bitmap has #DB, #AC and #MC. */
+static int handle_exception(struct kvml_vcpu *vcpu)
 {
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
+	const u32 info = vmread(VM_EXIT_INTR_INFO);
+	const u32 type = info & INTR_INFO_INTR_TYPE_MASK;
+	const u32 vector = info & INTR_INFO_VECTOR_MASK;
 
-	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
+	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
+	if (type == INTR_TYPE_NMI_INTR || vector == X86_TRAP_MC)
+		return KVML_RESUME;
+	if (vector == X86_TRAP_AC)
+		return kvml_inject_exception(vcpu, vector, vmread(VM_EXIT_INTR_ERROR_CODE));
+	if (type == INTR_TYPE_PRIV_SW_EXCEPTION) {
 		/* INT1 traps behind itself. */
 		move_rip(vmread(VM_EXIT_INSTRUCTION_LEN));
 	} else if ((vmread(GUEST_RFLAGS) & X86_EFLAGS_TF) &&
@@ -191,20 +199,6 @@ static int handle_debug_exception(struct kvml_vcpu *vcpu, u32 info)
 			vmread(GUEST_PENDING_DBG_EXCEPTIONS) | DR_STEP);
 	}
 	return debug_exception(vcpu, qualification & (DR_TRAP_BITS | DR6_DETECT | DR_STEP));
-}
-
-static int handle_exception(struct kvml_vcpu *vcpu)
-{
-	const u32 info = vmread(VM_EXIT_INTR_INFO);
-	const u32 vector = info & INTR_INFO_VECTOR_MASK;
-
-	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
-	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR || vector == X86_TRAP_MC)
-		return KVML_RESUME;
-	if (vector == X86_TRAP_DB)
-		return handle_debug_exception(vcpu, info);
-	/* #AC: the bitmap has no others. */
-	return kvml_inject_exception(vcpu, vector, vmread(VM_EXIT_INTR_ERROR_CODE));
 }
 
 /* Apart from the others, which are found with fewer comparisons so. */

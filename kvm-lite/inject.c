@@ -12,6 +12,7 @@
 #define WITH_ERROR	(BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
 /* #DE #TS #NP #SS #GP */
 #define CONTRIBUTORY	(BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
+#define PAGE_FAULT	BIT(14)
 /* The types of events that instructions raise, and that end behind them, have this bit. */
 #define SOFTWARE_TYPE	BIT(10)
 
@@ -20,14 +21,14 @@ int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 {
 	struct kvml_events *events = &vcpu->events;
 	const u32 first = events->exception_pending ? BIT(events->exception_vector) : 0;
-	const bool contributory = BIT(vector) & CONTRIBUTORY;
+	const u32 second = BIT(vector);
 
-	if ((first & BIT(X86_TRAP_DF)) && (contributory || vector == X86_TRAP_PF)) {
+	if ((first & BIT(X86_TRAP_DF)) && (second & (CONTRIBUTORY | PAGE_FAULT))) {
 		events->exception_pending = false;
 		return kvml_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	}
-	if (((first & (CONTRIBUTORY | BIT(X86_TRAP_PF))) && contributory) ||
-	    ((first & BIT(X86_TRAP_PF)) && vector == X86_TRAP_PF)) {
+	if (((first & (CONTRIBUTORY | PAGE_FAULT)) && (second & CONTRIBUTORY)) ||
+	    (first & second & PAGE_FAULT)) {
 		vector = X86_TRAP_DF;
 		error = 0;
 	}
@@ -133,8 +134,10 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 	    kvml_lapic_pending_vector(vcpu) >= 0 ||
 	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
+	/* The window for NMIs may be open behind STI, when none may be injected. */
 	if (events->nmi_pending || events->nmi_injected)
-		wanted |= CPU_BASED_NMI_WINDOW_EXITING;
+		wanted |= vmread(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
+			CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
 	if (wanted != controls)
 		vmwrite(CPU_BASED_VM_EXEC_CONTROL, wanted);
 }
