@@ -59,8 +59,8 @@ static void load(struct kvml_vcpu *vcpu)
 		kvml_vmcs_set_host_cpu();
 		vcpu->host.cr3 = 0;
 		vcpu->host.cr4 = 0;
-		vcpu->host.fs_base = 0;
-		vmwrite(HOST_FS_BASE, 0);
+		/* No address: it is written below. */
+		vcpu->host.fs_base = ~0UL;
 	}
 	/* The TLB of a CPU where it ran long ago may remember what has changed since. */
 	if (vcpu->last_cpu != cpu) {

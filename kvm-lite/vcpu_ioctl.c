@@ -164,15 +164,10 @@ static void get_xcrs(struct kvml_vcpu *vcpu, struct kvm_xcrs *xcrs)
 
 static int set_xcrs(struct kvml_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 {
-	u32 i;
-
-	if (xcrs->nr_xcrs > KVM_MAX_XCRS || xcrs->flags)
+	/* There is one. */
+	if (xcrs->flags || xcrs->nr_xcrs != 1 || xcrs->xcrs[0].xcr != 0)
 		return -EINVAL;
-	for (i = 0; i < xcrs->nr_xcrs; i++) {
-		if (xcrs->xcrs[i].xcr == 0)
-			return kvml_set_xcr0(vcpu, xcrs->xcrs[i].value);
-	}
-	return -EINVAL;
+	return kvml_set_xcr0(vcpu, xcrs->xcrs[0].value);
 }
 
 static void get_mp_state(struct kvml_vcpu *vcpu, struct kvm_mp_state *state)

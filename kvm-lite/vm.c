@@ -106,7 +106,6 @@ union vm_argument {
 	struct kvm_ioeventfd ioeventfd;
 	struct kvm_enable_cap cap;
 	struct kvm_clock_data clock;
-	u64 address;
 };
 
 /* What is done one at a time; vm->lock held. @fault: there is nothing in @u. */
