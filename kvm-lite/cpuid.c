@@ -222,9 +222,13 @@ bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
 	return has_feature(vcpu, 1, ECX, X2APIC_BIT);
 }
 
-void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
+void kvml_cpuid(struct kvml_vcpu *vcpu)
 {
+	static const struct kvm_cpuid_entry2 unknown;
+	const u32 leaf = vcpu->regs[0];
+	const u32 index = vcpu->regs[1];
 	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, index);
+	u32 ebx, ecx, edx;
 
 	if (!entry) {
 		/* Leaves beyond the last answer like the last basic one (SDM volume 2, CPUID). */
@@ -232,24 +236,24 @@ void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4])
 
 		if (zero && leaf > zero->eax && !(leaf & 0xc0000000))
 			entry = vcpu_leaf(vcpu, zero->eax, index);
+		entry = entry ?: &unknown;
 	}
-	if (!entry) {
-		memset(out, 0, REGISTERS * sizeof(*out));
-		return;
-	}
-	out[EAX] = entry->eax;
-	out[EBX] = entry->ebx;
-	out[ECX] = entry->ecx;
-	out[EDX] = entry->edx;
+	ebx = entry->ebx;
+	ecx = entry->ecx;
+	edx = entry->edx;
 	if (leaf == 1) {
-		out[ECX] &= ~(u32)BIT(OSXSAVE_BIT);
+		ecx &= ~(u32)BIT(OSXSAVE_BIT);
 		if (kvml_cr4() & X86_CR4_OSXSAVE)
-			out[ECX] |= BIT(OSXSAVE_BIT);
+			ecx |= BIT(OSXSAVE_BIT);
 		if (!(kvml_lapic_base(vcpu) & KVML_APIC_BASE_ENABLE))
-			out[EDX] &= ~(u32)BIT(APIC_BIT);
+			edx &= ~(u32)BIT(APIC_BIT);
 	} else if (leaf == 0xd && index == 0) {
-		out[EBX] = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0);
+		ebx = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0);
 	}
+	vcpu->regs[0] = entry->eax;
+	vcpu->regs[1] = ecx;
+	vcpu->regs[2] = edx;
+	vcpu->regs[3] = ebx;
 }
 
 /* What the guest's registers may hold: computed here, since each write of one asks. */

@@ -69,18 +69,6 @@ static int done(struct kvml_vcpu *vcpu, int outcome)
 	return KVML_RESUME;
 }
 
-static int handle_cpuid(struct kvml_vcpu *vcpu)
-{
-	u32 out[4];
-
-	kvml_cpuid(vcpu, vcpu->regs[0], vcpu->regs[1], out);
-	vcpu->regs[0] = out[0];
-	vcpu->regs[3] = out[1];
-	vcpu->regs[1] = out[2];
-	vcpu->regs[2] = out[3];
-	return done(vcpu, 0);
-}
-
 static int handle_rdmsr(struct kvml_vcpu *vcpu)
 {
 	u64 value = 0;
@@ -258,7 +246,8 @@ int kvml_handle_exit(struct kvml_vcpu *vcpu, u32 reason)
 			return kvml_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 		return KVML_RESUME;
 	case EXIT_REASON_CPUID:
-		return handle_cpuid(vcpu);
+		kvml_cpuid(vcpu);
+		return done(vcpu, 0);
 	default:
 		return handle_rare_exit(vcpu, reason);
 	}

@@ -312,8 +312,8 @@ int kvml_msr_transfer(struct kvml_vcpu *vcpu, struct kvm_msrs __user *user, bool
 int kvml_supported_cpuid(struct kvm_cpuid2 __user *user);
 int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
-/* All zero if there is no such leaf. */
-void kvml_cpuid(struct kvml_vcpu *vcpu, u32 leaf, u32 index, u32 out[4]);
+/* The instruction: RAX and RCX ask, RAX to RBX answer, with zeros if there is no such leaf. */
+void kvml_cpuid(struct kvml_vcpu *vcpu);
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
 u64 kvml_supported_xcr0(void);
 
