@@ -238,6 +238,7 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 {
 	struct kvml_vm *vm = vm_file->private_data;
 	struct kvml_vcpu *vcpu;
+	struct file *file;
 	u32 i;
 	int fd;
 
@@ -252,14 +253,24 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 	vcpu = allocate_vcpu(vm, id);
 	if (IS_ERR(vcpu))
 		return PTR_ERR(vcpu);
-	fd = anon_inode_getfd("kvm-lite-vcpu", &vcpu_operations, vcpu, O_RDWR | O_CLOEXEC);
-	if (fd < 0) {
-		kvml_vcpu_free(vcpu);
-		return fd;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		goto free;
+	file = anon_inode_getfile("kvm-lite-vcpu", &vcpu_operations, vcpu, O_RDWR);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		fd = PTR_ERR(file);
+		goto free;
 	}
 	vcpu->vm_file = get_file(vm_file);
 	vm->vcpus[vm->vcpu_count] = vcpu;
-	/* Interrupts may find it from here on; pairs with acquires in lapic.c and ept.c. */
+	/* Interrupts and flushes of the EPT find it from here on; pairs with their acquires. */
 	smp_store_release(&vm->vcpu_count, vm->vcpu_count + 1);
+	/* Not before: another thread that guesses the number may run or close it at once. */
+	fd_install(fd, file);
+	return fd;
+
+free:
+	kvml_vcpu_free(vcpu);
 	return fd;
 }
