@@ -13,8 +13,6 @@
 /* #DE #TS #NP #SS #GP */
 #define CONTRIBUTORY	(BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
 #define PAGE_FAULT	BIT(14)
-/* The types of events that instructions raise, and that end behind them, have this bit. */
-#define SOFTWARE_TYPE	BIT(10)
 
 /* SDM volume 3, "Interrupt 8, Double Fault Exception": what a second exception becomes. */
 int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
@@ -36,12 +34,6 @@ int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 	events->exception_vector = vector;
 	events->exception_has_error = BIT(vector) & WITH_ERROR;
 	events->exception_error = error;
-	events->instruction_length = 0;
-	/* An INT n that could not be delivered is executed again. */
-	if (events->interrupt_soft) {
-		events->interrupt_injected = false;
-		events->interrupt_soft = false;
-	}
 	return KVML_RESUME;
 }
 
@@ -76,9 +68,9 @@ static bool take_interrupt(struct kvml_vcpu *vcpu)
 	struct kvml_events *events = &vcpu->events;
 	int vector;
 
-	/* One that an exception overtook may find interrupts off now; INT n does not mind. */
+	/* One that an exception overtook may find interrupts off now. */
 	if (!kvml_interrupt_allowed())
-		return events->interrupt_soft;
+		return false;
 	if (events->interrupt_injected)
 		return true;
 	vector = events->user_interrupt ? events->user_vector : kvml_lapic_take_vector(vcpu);
@@ -97,15 +89,13 @@ static u32 take_event(struct kvml_vcpu *vcpu)
 
 	if (events->exception_pending) {
 		events->exception_pending = false;
-		info |= events->exception_vector;
+		info |= events->exception_vector | INTR_TYPE_HARD_EXCEPTION;
 		/* In real mode exceptions push no error code, and the processor refuses one. */
 		if (events->exception_has_error && (kvml_cr0() & X86_CR0_PE)) {
 			vmwrite(VM_ENTRY_EXCEPTION_ERROR_CODE, events->exception_error);
 			info |= INTR_INFO_DELIVER_CODE_MASK;
 		}
-		/* INT3 and INTO. */
-		return info | (events->instruction_length ? INTR_TYPE_SOFT_EXCEPTION :
-							    INTR_TYPE_HARD_EXCEPTION);
+		return info;
 	}
 	if (events->nmi_injected || (events->nmi_pending && nmi_allowed())) {
 		if (events->nmi_injected)
@@ -117,11 +107,8 @@ static u32 take_event(struct kvml_vcpu *vcpu)
 	}
 	if (!take_interrupt(vcpu))
 		return 0;
-	info |= events->interrupt_vector |
-		(events->interrupt_soft ? INTR_TYPE_SOFT_INTR : INTR_TYPE_EXT_INTR);
 	events->interrupt_injected = false;
-	events->interrupt_soft = false;
-	return info;
+	return info | events->interrupt_vector | INTR_TYPE_EXT_INTR;
 }
 
 static void set_windows(struct kvml_vcpu *vcpu, bool busy)
@@ -151,40 +138,30 @@ void kvml_inject_pending(struct kvml_vcpu *vcpu)
 	    test_and_clear_bit(KVML_REQUEST_NMI, &vcpu->requests) && events->nmi_pending < 2)
 		events->nmi_pending++;
 	info = take_event(vcpu);
-	if (info & SOFTWARE_TYPE)
-		vmwrite(VM_ENTRY_INSTRUCTION_LEN, events->instruction_length);
 	if (info)
 		vmwrite(VM_ENTRY_INTR_INFO_FIELD, info);
 	set_windows(vcpu, info);
 }
 
 /* SDM volume 3, "Information for VM Exits During Event Delivery". */
-void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 length_field, u32 error_field)
+void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field)
 {
-	struct kvml_events *events = &vcpu->events;
 	const u8 vector = info & VECTORING_INFO_VECTOR_MASK;
-	const bool soft = info & SOFTWARE_TYPE;
 
-	events->instruction_length = soft ? vmread(length_field) : 0;
 	switch (info & VECTORING_INFO_TYPE_MASK) {
 	case INTR_TYPE_NMI_INTR:
-		events->nmi_injected = true;
+		vcpu->events.nmi_injected = true;
 		/* It is not being handled yet, although it was accepted. */
 		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
 		break;
 	case INTR_TYPE_HARD_EXCEPTION:
-	case INTR_TYPE_SOFT_EXCEPTION:
-		events->exception_pending = true;
-		events->exception_vector = vector;
-		events->exception_has_error = info & VECTORING_INFO_DELIVER_CODE_MASK;
-		if (events->exception_has_error)
-			events->exception_error = vmread(error_field);
+		kvml_inject_exception(vcpu, vector, info & VECTORING_INFO_DELIVER_CODE_MASK ?
+				      vmread(error_field) : 0);
 		break;
-	case INTR_TYPE_SOFT_INTR:
 	case INTR_TYPE_EXT_INTR:
-		events->interrupt_injected = true;
-		events->interrupt_soft = soft;
-		events->interrupt_vector = vector;
+		vcpu->events.interrupt_injected = true;
+		vcpu->events.interrupt_vector = vector;
 		break;
+	/* INT n, INT3 and INTO happen again: RIP is still there. */
 	}
 }

@@ -96,11 +96,9 @@ struct kvml_events {
 	u8 exception_vector;
 	u32 exception_error;
 	bool interrupt_injected;	/* taken from the LAPIC (or KVM_INTERRUPT), not delivered yet */
-	bool interrupt_soft;
 	u8 interrupt_vector;
 	bool nmi_injected;
 	u8 nmi_pending;
-	u32 instruction_length;		/* of a soft interrupt or exception under way */
 	bool user_interrupt;		/* KVM_INTERRUPT of a PIC in user space */
 	u8 user_vector;
 };
@@ -342,9 +340,9 @@ int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error);
 void kvml_inject_pending(struct kvml_vcpu *vcpu);
 /*
  * What was being delivered when the guest left, or what an entry that failed was to deliver, is to be
- * delivered again: @info is VMX's interruption information, more is in these fields.
+ * delivered again: @info is VMX's interruption information, an error code is in that field.
  */
-void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 length_field, u32 error_field);
+void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field);
 /* Would something wake the vCPU from HLT? */
 bool kvml_has_wakeup(struct kvml_vcpu *vcpu);
 bool kvml_interrupt_allowed(void);

@@ -286,7 +286,7 @@ void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->cr8 = kvml_lapic_cr8(vcpu);
 	sregs->efer = vmread(GUEST_IA32_EFER);
 	sregs->apic_base = kvml_lapic_base(vcpu);
-	if (vcpu->events.interrupt_injected && !vcpu->events.interrupt_soft)
+	if (vcpu->events.interrupt_injected)
 		__set_bit(vcpu->events.interrupt_vector,
 			  (unsigned long *)sregs->interrupt_bitmap);
 }
@@ -353,7 +353,6 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	change_paging(vcpu, sregs->cr0, sregs->cr4);
 	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
 	vcpu->events.interrupt_injected = vector < 256;
-	vcpu->events.interrupt_soft = false;
 	vcpu->events.interrupt_vector = vector;
 	return 0;
 }

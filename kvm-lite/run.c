@@ -146,8 +146,7 @@ static int entry_failed(struct kvml_vcpu *vcpu, u32 reason)
 	const u32 event = vmread(VM_ENTRY_INTR_INFO_FIELD);
 
 	if (event & INTR_INFO_VALID_MASK) {
-		kvml_recover_event(vcpu, event, VM_ENTRY_INSTRUCTION_LEN,
-				   VM_ENTRY_EXCEPTION_ERROR_CODE);
+		kvml_recover_event(vcpu, event, VM_ENTRY_EXCEPTION_ERROR_CODE);
 		vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
 	}
 	pr_warn_ratelimited(KVML_NAME ": entry failed, reason 0x%x, qualification 0x%lx\n", reason,
@@ -209,7 +208,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 		return entry_failed(vcpu, reason);
 	event = vmread(IDT_VECTORING_INFO_FIELD);
 	if (unlikely(event & VECTORING_INFO_VALID_MASK))
-		kvml_recover_event(vcpu, event, VM_EXIT_INSTRUCTION_LEN, IDT_VECTORING_ERROR_CODE);
+		kvml_recover_event(vcpu, event, IDT_VECTORING_ERROR_CODE);
 	return kvml_handle_exit(vcpu, reason);
 }
 

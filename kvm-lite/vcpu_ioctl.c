@@ -57,7 +57,7 @@ static void get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 	out->exception.nr = events->exception_vector;
 	out->exception.has_error_code = events->exception_has_error;
 	out->exception.error_code = events->exception_error;
-	out->interrupt.injected = events->interrupt_injected && !events->interrupt_soft;
+	out->interrupt.injected = events->interrupt_injected;
 	out->interrupt.nr = events->interrupt_vector;
 	out->interrupt.shadow = exchange_shadow(blocked);
 	out->nmi.injected = events->nmi_injected;
@@ -78,9 +78,8 @@ static int set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 	/* The entry refuses an error code where there is none, none where there is one, and 32 bits. */
 	if (in->exception.injected)
 		kvml_inject_exception(vcpu, in->exception.nr, (u16)in->exception.error_code);
-	/* INT n, like INT3, happens again. */
+	/* INT n happens again: RIP is still there. */
 	events->interrupt_injected = in->interrupt.injected && !in->interrupt.soft;
-	events->interrupt_soft = false;
 	events->interrupt_vector = in->interrupt.nr;
 	events->nmi_injected = in->nmi.injected;
 	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {

@@ -209,6 +209,13 @@ GUEST long_strings
   DONE
 END long_strings
 
+GUEST long_software_interrupts
+  int $0x25
+  int3
+  int $0x26
+  DONE
+END long_software_interrupts
+
 // Counts how often it halts.
 GUEST long_halts
 1:

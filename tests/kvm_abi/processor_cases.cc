@@ -16,6 +16,7 @@ KVM_ABI_GUEST(flat_outs)
 KVM_ABI_GUEST(flat_write_cr4)
 KVM_ABI_GUEST(long_done)
 KVM_ABI_GUEST(long_halts)
+KVM_ABI_GUEST(long_software_interrupts)
 KVM_ABI_GUEST(long_strings)
 
 namespace kvm_abi {
@@ -141,6 +142,16 @@ void failed_entry(const Descriptor& system) {
   machine.vcpu().expect_end("after it");
 }
 
+// Once each, although the host has to bring the pages of the table, the stack and the handlers.
+void software_interrupts(const Descriptor& system) {
+  Machine machine(system);
+  machine.load_long(long_software_interrupts());
+  constexpr std::uint8_t kVectors[] = {0x25, 3, 0x26};
+  for (const std::uint8_t vector : kVectors)
+    machine.vcpu().expect_vector(vector, "INT " + hex(vector));
+  machine.vcpu().expect_end("behind them");
+}
+
 void ignore_signal(int) {}
 
 /// SIGUSR1 again and again, so that KVM_RUN returns.
@@ -197,6 +208,7 @@ constexpr Case kCases[] = {
     {"string-limits", string_limits},
     {"upper-half", upper_half},
     {"failed-entry", failed_entry},
+    {"software-interrupts", software_interrupts},
     {"halted-nmi", halted_nmi},
 };
 
