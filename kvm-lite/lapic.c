@@ -127,9 +127,8 @@ static void set_events(struct kvml_lapic *lapic, const struct kvml_apic_effects 
 	}
 }
 
-/* Gives @message to @vcpu if it is meant; true if it was taken. */
-static bool deliver(struct kvml_vcpu *vcpu, const struct kvml_apic_message *message,
-		    const struct kvml_apic *source)
+/* Gives @vcpu a @message that is meant for it; true if it was taken. */
+static bool deliver(struct kvml_vcpu *vcpu, const struct kvml_apic_message *message)
 {
 	struct kvml_lapic *lapic = &vcpu->lapic;
 	struct kvml_apic_effects effects = {};
@@ -137,8 +136,7 @@ static bool deliver(struct kvml_vcpu *vcpu, const struct kvml_apic_message *mess
 	bool taken;
 
 	spin_lock_irqsave(&lapic->lock, flags);
-	taken = kvml_apic_matches(&lapic->apic, message, source) &&
-		kvml_apic_accept(&lapic->apic, message, &effects);
+	taken = kvml_apic_accept(&lapic->apic, message, &effects);
 	spin_unlock_irqrestore(&lapic->lock, flags);
 	if (!effects.flags)
 		return taken;
@@ -155,17 +153,23 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 	const struct kvml_apic *sender = source ? &source->lapic.apic : NULL;
 	/* Pairs with the release in KVM_CREATE_VCPU: a counted vCPU is complete. */
 	const u32 count = smp_load_acquire(&vm->vcpu_count);
+	const bool to_one = message->lowest_priority || kvml_apic_names_one(message);
+	/* vCPUs are mostly created in the order of their ids. */
+	u32 next = message->destination;
 	int taken = 0;
-	u32 next = 0;
 	u32 i;
 
 	/* Interrupts of lowest priority go round the vCPUs that would take them. */
 	if (message->lowest_priority && count)
 		next = (u32)atomic_inc_return(&vm->interrupts.next_lowest) % count;
-	for (i = 0; i < count && !(taken && message->lowest_priority); i++) {
-		taken += deliver(vm->vcpus[next], message, sender);
-		if (++next == count)
+	for (i = 0; i < count && !(taken && to_one); i++) {
+		struct kvml_vcpu *vcpu;
+
+		if (next >= count)
 			next = 0;
+		vcpu = vm->vcpus[next++];
+		if (kvml_apic_matches(&vcpu->lapic.apic, message, sender))
+			taken += deliver(vcpu, message);
 	}
 	return taken;
 }

@@ -74,7 +74,7 @@ bool kvml_apic_accept(struct kvml_apic *apic, const struct kvml_apic_message *me
 
 static bool matches_logical(const struct kvml_apic *apic, u32 destination)
 {
-	const u32 xapic_id = apic_get(apic, KVML_APIC_LDR) >> 24;
+	const u32 xapic_id = READ_ONCE(apic->regs[KVML_APIC_LDR / 16]) >> 24;
 
 	if (kvml_apic_is_x2apic(apic)) {
 		const u32 id = apic_x2apic_logical_id(apic->id);
@@ -83,9 +83,14 @@ static bool matches_logical(const struct kvml_apic *apic, u32 destination)
 	}
 	if (destination > 0xff)
 		return false;
-	if (apic_get(apic, KVML_APIC_DFR) == DFR_FLAT)
+	if (READ_ONCE(apic->regs[KVML_APIC_DFR / 16]) == DFR_FLAT)
 		return xapic_id & destination;
 	return (xapic_id >> 4) == (destination >> 4) && (xapic_id & destination & 0xf);
+}
+
+static bool is_broadcast(const struct kvml_apic_message *message)
+{
+	return message->destination == (message->wide ? 0xffffffffu : 0xffu);
 }
 
 bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
@@ -101,11 +106,17 @@ bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_mess
 	default:
 		break;
 	}
-	if (message->destination == (message->wide ? 0xffffffffu : 0xffu))
+	if (is_broadcast(message))
 		return true;
 	if (message->logical)
 		return matches_logical(apic, message->destination);
 	return message->destination == apic->id;
+}
+
+bool kvml_apic_names_one(const struct kvml_apic_message *message)
+{
+	return message->shorthand == KVML_APIC_NO_SHORTHAND && !message->logical &&
+		!is_broadcast(message);
 }
 
 int kvml_apic_pending(struct kvml_apic *apic)
@@ -141,15 +152,6 @@ void apic_end_of_interrupt(struct kvml_apic *apic, struct kvml_apic_effects *eff
 		effects->flags |= KVML_APIC_EFFECT_EOI;
 		effects->eoi_vector = (u8)vector;
 	}
-}
-
-bool kvml_apic_accepts_extint(const struct kvml_apic *apic)
-{
-	const u32 entry = apic_get(apic, KVML_APIC_LVT_LINT0);
-
-	if (!kvml_apic_hardware_enabled(apic))
-		return true;
-	return !(entry & LVT_MASKED) && (entry & LVT_DELIVERY) >> 8 == KVML_APIC_EXTINT;
 }
 
 /* ----- Modes and reset ----- */

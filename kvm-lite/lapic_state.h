@@ -135,7 +135,7 @@ static inline bool kvml_apic_hardware_enabled(const struct kvml_apic *apic)
 
 static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
 {
-	return apic->base & KVML_APIC_BASE_X2APIC;
+	return READ_ONCE(apic->base) & KVML_APIC_BASE_X2APIC;
 }
 
 /*
@@ -182,12 +182,15 @@ void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effec
 int kvml_apic_pending(struct kvml_apic *apic);
 /* The processor took @vector, which kvml_apic_pending() named. */
 void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector);
-/* A PIC outside may interrupt this processor through LINT0. */
-bool kvml_apic_accepts_extint(const struct kvml_apic *apic);
 
-/* Is @apic among the destinations of @message, which @source (null: a device) sends? */
+/*
+ * Is @apic among the destinations of @message, which @source (null: a device) sends? The LAPIC need
+ * not be locked: each thing that decides is read once, and what changes meanwhile has no order.
+ */
 bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
 		       const struct kvml_apic *source);
+/* No more than one LAPIC can be. */
+bool kvml_apic_names_one(const struct kvml_apic_message *message);
 /* @message has arrived. False: not taken, because the LAPIC is off or the vector is illegal. */
 bool kvml_apic_accept(struct kvml_apic *apic, const struct kvml_apic_message *message,
 		      struct kvml_apic_effects *effects);

@@ -47,6 +47,7 @@ typedef int64_t s64;
 #ifndef GENMASK_ULL
 #define GENMASK_ULL(high, low) ((~0ULL << (low)) & (~0ULL >> (63 - (high))))
 #endif
+#define READ_ONCE(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
 #define WRITE_ONCE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
 /* One address space: a table lies where its address says. */
 #define kvml_pointer_to(address) ((void *)(uintptr_t)(address))

@@ -160,17 +160,6 @@ TEST(LapicMessage, LapicOffTakesNothing) {
   }
 }
 
-TEST(LapicMessage, ExtintPassesThroughLint0) {
-  auto machine = ApicMachine::enabled();
-  EXPECT_FALSE(kvml_apic_accepts_extint(&machine.apic())) << "masked after reset";
-  machine.write(KVML_APIC_LVT_LINT0, 0x700);
-  EXPECT_TRUE(kvml_apic_accepts_extint(&machine.apic()));
-  machine.write(KVML_APIC_LVT_LINT0, 0x400);
-  EXPECT_FALSE(kvml_apic_accepts_extint(&machine.apic())) << "an NMI is not the PIC";
-  ASSERT_EQ(machine.set_base(KVML_APIC_DEFAULT_BASE), 0);
-  EXPECT_TRUE(kvml_apic_accepts_extint(&machine.apic())) << "without LAPIC the pin is INTR";
-}
-
 kvml_apic_message to(uint32_t destination, bool logical, bool wide) {
   kvml_apic_message message = ApicMachine::fixed(0x40);
   message.destination = destination;
@@ -190,6 +179,20 @@ TEST(LapicDestination, PhysicalNamesOneOrAll) {
   EXPECT_TRUE(matches(machine, to(0xff, false, false)));
   EXPECT_FALSE(matches(machine, to(0xff, false, true))) << "255 is an id among 32-bit ones";
   EXPECT_TRUE(matches(machine, to(0xffffffff, false, true)));
+}
+
+TEST(LapicDestination, OnlyAPhysicalIdNamesOne) {
+  const auto names_one = [](const kvml_apic_message& message) {
+    return kvml_apic_names_one(&message);
+  };
+  EXPECT_TRUE(names_one(to(5, false, false)));
+  EXPECT_TRUE(names_one(to(0xff, false, true)));
+  EXPECT_FALSE(names_one(to(0xff, false, false)));
+  EXPECT_FALSE(names_one(to(0xffffffff, false, true)));
+  EXPECT_FALSE(names_one(to(1, true, false)));
+  auto message = to(5, false, false);
+  message.shorthand = KVML_APIC_ALL;
+  EXPECT_FALSE(names_one(message)) << "a shorthand takes no notice of the destination";
 }
 
 TEST(LapicDestination, FlatModelIsAMask) {
