@@ -42,7 +42,6 @@ TEST(LapicPriority, TaskPriorityHoldsBackItsClassAndBelow) {
   machine.raise(0x60);
   EXPECT_EQ(machine.pending(), 0x60);
   machine.write(KVML_APIC_TPR, 0x40);
-  EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_INTERRUPT));
   EXPECT_EQ(machine.take(), 0x60);
 }
 
@@ -50,7 +49,7 @@ TEST(LapicPriority, Cr8IsTheUpperHalfOfTheTaskPriority) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_TPR, 0x5a);
   EXPECT_EQ(kvml_apic_read_cr8(&machine.apic()), 5u);
-  kvml_apic_write_cr8(&machine.apic(), 7, &machine.effects);
+  kvml_apic_write_cr8(&machine.apic(), 7);
   EXPECT_EQ(machine.read(KVML_APIC_TPR), 0x70u);
 }
 
@@ -61,25 +60,22 @@ TEST(LapicPriority, AnInterruptRaisedTwiceIsTakenOnce) {
   EXPECT_EQ(machine.take(), 0x31);
   machine.raise(0x31);
   machine.write(KVML_APIC_EOI, 0);
-  EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_INTERRUPT)) << "one more waits";
-  EXPECT_EQ(machine.take(), 0x31);
+  EXPECT_EQ(machine.take(), 0x31) << "one more waits";
 }
 
 TEST(LapicPriority, EndOfNothingDoesNothing) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_EOI, 0);
-  EXPECT_EQ(machine.effects.flags, 0u);
+  EXPECT_EQ(machine.apic().effects, 0);
 }
 
 TEST(LapicPriority, EndOfALevelInterruptIsReported) {
   auto machine = ApicMachine::enabled();
-  auto message = ApicMachine::fixed(0x31);
-  message.level_triggered = true;
-  machine.accept(message);
+  kvml_apic_accept(&machine.apic(), 0x31, true);
   EXPECT_EQ(machine.take(), 0x31);
   machine.write(KVML_APIC_EOI, 0);
   EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_EOI));
-  EXPECT_EQ(machine.effects.eoi_vector, 0x31);
+  EXPECT_EQ(machine.apic().eoi_vector, 0x31);
   machine.raise(0x31);
   machine.take();
   machine.write(KVML_APIC_EOI, 0);
@@ -89,7 +85,6 @@ TEST(LapicPriority, EndOfALevelInterruptIsReported) {
 TEST(LapicMessage, DisabledLapicTakesNoFixedInterrupt) {
   ApicMachine machine;
   EXPECT_FALSE(machine.raise(0x31));
-  EXPECT_EQ(machine.effects.flags, 0u);
   EXPECT_EQ(machine.pending(), -1);
 }
 
@@ -120,48 +115,15 @@ TEST(LapicMessage, IllegalErrorVectorIsNotRaised) {
   EXPECT_EQ(machine.take(), -1);
 }
 
-struct ModeCase {
-  uint8_t delivery;
-  bool deasserted;
-  bool accepted;
-  uint32_t flags;
-};
-
-class LapicDelivery : public testing::TestWithParam<ModeCase> {};
-
-TEST_P(LapicDelivery, EndsInItsEffect) {
-  auto machine = ApicMachine::enabled();
-  auto message = ApicMachine::fixed(0x44);
-  message.delivery = GetParam().delivery;
-  message.deasserted = GetParam().deasserted;
-  EXPECT_EQ(machine.accept(message), GetParam().accepted);
-  EXPECT_EQ(machine.effects.flags, GetParam().flags);
-  EXPECT_EQ(machine.effects.startup_vector, machine.has(KVML_APIC_EFFECT_STARTUP) ? 0x44 : 0);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Modes, LapicDelivery,
-    testing::Values(ModeCase{KVML_APIC_FIXED, false, true, KVML_APIC_EFFECT_INTERRUPT},
-                    ModeCase{KVML_APIC_LOWEST_PRIORITY, false, true, KVML_APIC_EFFECT_INTERRUPT},
-                    ModeCase{KVML_APIC_SMI, false, false, 0}, ModeCase{3, false, false, 0},
-                    ModeCase{KVML_APIC_NMI, false, true, KVML_APIC_EFFECT_NMI},
-                    ModeCase{KVML_APIC_INIT, false, true, KVML_APIC_EFFECT_INIT},
-                    ModeCase{KVML_APIC_INIT, true, true, 0},
-                    ModeCase{KVML_APIC_STARTUP, false, true, KVML_APIC_EFFECT_STARTUP},
-                    ModeCase{KVML_APIC_EXTINT, false, false, 0}));
-
 TEST(LapicMessage, LapicOffTakesNothing) {
   auto machine = ApicMachine::enabled();
   ASSERT_EQ(machine.set_base(KVML_APIC_DEFAULT_BASE), 0);
-  for (uint8_t delivery = 0; delivery < 8; ++delivery) {
-    auto message = ApicMachine::fixed(0x44);
-    message.delivery = delivery;
-    EXPECT_FALSE(machine.accept(message)) << int{delivery};
-  }
+  EXPECT_FALSE(machine.raise(0x44));
 }
 
 kvml_apic_message to(uint32_t destination, bool logical, bool wide) {
-  kvml_apic_message message = ApicMachine::fixed(0x40);
+  kvml_apic_message message{};
+  message.vector = 0x40;
   message.destination = destination;
   message.logical = logical;
   message.wide = wide;
