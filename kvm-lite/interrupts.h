@@ -19,7 +19,6 @@
 #include <linux/spinlock.h>
 
 #include "clock_scale.h"
-#include "irq_routing.h"
 #include "lapic_state.h"
 
 struct kvml_vm;
@@ -41,14 +40,22 @@ struct kvml_lapic {
 	int eoi_vector;			/* for user space's IOAPIC, or -1; the vCPU's thread only */
 };
 
-struct kvml_route_table {
+/* GSIs 0 to 4095, as many as KVM's table has routes. */
+#define KVML_ROUTES_MAX	4096u
+
+/*
+ * What each GSI sends. There is neither IOAPIC nor PIC in here, so a GSI has one route at most, and
+ * it is a message; user space, which owns the IOAPIC, turns its pins into such routes.
+ */
+struct kvml_routes {
 	struct rcu_head rcu;
-	struct kvml_routes routes;	/* last: grows */
+	u32 count;
+	struct kvml_apic_message messages[];	/* by GSI; NOWHERE without a route */
 };
 
 struct kvml_interrupts {
 	struct mutex lock;
-	struct kvml_route_table __rcu *routes;
+	struct kvml_routes __rcu *routes;
 	u32 ioapic_pins;		/* GSIs below are user space's IOAPIC (split irqchip) */
 	atomic_t next_lowest;		/* where to look first for the receiver of lowest priority */
 	spinlock_t irqfd_lock;

@@ -67,6 +67,7 @@ enum kvml_apic_delivery {
 	KVML_APIC_FIXED = 0,
 	KVML_APIC_LOWEST_PRIORITY = 1,
 	KVML_APIC_SMI = 2,
+	KVML_APIC_NOWHERE = 3,	/* reserved: delivers nothing */
 	KVML_APIC_NMI = 4,
 	KVML_APIC_INIT = 5,
 	KVML_APIC_STARTUP = 6,
@@ -85,7 +86,7 @@ enum kvml_apic_shorthand {
 struct kvml_apic_message {
 	u32 destination;
 	u8 vector;
-	u8 delivery;		/* enum kvml_apic_delivery; 3 is reserved and delivers nothing */
+	u8 delivery;		/* enum kvml_apic_delivery */
 	u8 shorthand;		/* enum kvml_apic_shorthand */
 	bool logical;
 	bool level_triggered;
@@ -176,6 +177,11 @@ bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_mess
 		       const struct kvml_apic *source);
 /* No more than one LAPIC can be. */
 bool kvml_apic_names_one(const struct kvml_apic_message *message);
+/*
+ * What an MSI (SDM volume 3, "Message Signalled Interrupts") sends to LAPICs: nothing if its address
+ * is not theirs. The upper half of the address means nothing to them.
+ */
+struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data);
 /* A fixed interrupt has arrived. False: not taken; the LAPIC is off or the vector is illegal. */
 bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered);
 
