@@ -153,7 +153,7 @@ void kvml_eventfds_release(struct kvml_vm *vm);
 
 enum kvml_bus {
 	KVML_BUS_MMIO,
-	KVML_BUS_PIO,
+	KVML_BUS_PIO = KVM_IOEVENTFD_FLAG_PIO,
 };
 
 /* A guest's write: true if an ioeventfd took it. The vCPU's thread. */
