@@ -17,8 +17,8 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <asm/pvclock-abi.h>
 
-#include "clock_scale.h"
 #include "lapic_state.h"
 
 struct kvml_vm;
@@ -70,9 +70,7 @@ struct kvml_interrupts {
  */
 struct kvml_clock {
 	struct mutex lock;		/* guards what follows; taken with no other lock held */
-	u64 reference_tsc;		/* of the host */
-	u64 reference_ns;		/* the guest's time at reference_tsc */
-	struct kvml_clock_scale scale;
+	struct pvclock_vcpu_time_info reference;	/* of a guest whose TSC is the host's */
 	u32 generation;			/* changes whenever the reference does */
 };
 

@@ -7,11 +7,21 @@
 #include "internal.h"
 
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/minmax.h>
 
 static u64 guest_tsc(struct kvml_vcpu *vcpu)
 {
 	return rdtsc() + READ_ONCE(vcpu->tsc_offset);
+}
+
+/* At least the true time, so that a timer does not fire early, and not more than some 17 years. */
+static u64 ns_until(u64 now, u64 deadline)
+{
+	/* The quotient of what is left stays far below 2^64, as the processor's division needs it. */
+	const u64 ticks = min_t(u64, deadline - now, (u64)tsc_khz << 39);
+
+	return deadline <= now ? 0 : mul_u64_u32_div(ticks, NSEC_PER_MSEC, tsc_khz) + 1;
 }
 
 /*
@@ -28,13 +38,11 @@ static void program_timer(struct kvml_vcpu *vcpu)
 	if (apic->tsc_deadline && kvml_has_preemption_timer() && !lapic->asleep)
 		expires = 0;
 	else if (apic->tsc_deadline)
-		expires = ktime_get_ns() + kvml_clock_ns_until(tsc_khz, guest_tsc(vcpu),
-							       apic->tsc_deadline);
+		expires = ktime_get_ns() + ns_until(guest_tsc(vcpu), apic->tsc_deadline);
 	else
 		expires = apic->deadline_ns;
 	if (expires)
-		hrtimer_start(&lapic->timer, ns_to_ktime(min_t(u64, expires, KTIME_MAX)),
-			      HRTIMER_MODE_ABS_HARD);
+		hrtimer_start(&lapic->timer, ns_to_ktime(expires), HRTIMER_MODE_ABS_HARD);
 	else
 		hrtimer_try_to_cancel(&lapic->timer);
 }
