@@ -350,15 +350,15 @@ void kvml_lapic_tsc_changed(struct kvml_vcpu *vcpu)
 	finish(vcpu);
 }
 
+/* CR8 is TPR[7:4]. Nobody but the vCPU's thread looks at it. */
 u64 kvml_lapic_cr8(struct kvml_vcpu *vcpu)
 {
-	return kvml_apic_read_cr8(&vcpu->lapic.apic);
+	return vcpu->lapic.apic.regs[KVML_APIC_TPR] >> 4;
 }
 
 void kvml_lapic_set_cr8(struct kvml_vcpu *vcpu, u64 cr8)
 {
-	kvml_apic_write_cr8(begin(vcpu), cr8);
-	finish(vcpu);
+	vcpu->lapic.apic.regs[KVML_APIC_TPR] = (cr8 & 0xf) << 4;
 }
 
 void kvml_lapic_get_state(struct kvml_vcpu *vcpu, struct kvm_lapic_state *state)

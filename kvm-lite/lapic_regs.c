@@ -40,13 +40,8 @@ static const struct apic_register {
 	[KVML_APIC_LDR] = { 0, DESTINATION_8, MSR_READ | PAGE_WRITE },
 	[KVML_APIC_DFR] = { 0, DFR_FLAT, PAGE_WRITE },
 	[KVML_APIC_SVR] = { SVR_VALID, SVR_VALID, ALL },
-	/* Vectors below 16 are never in here. */
-	[KVML_APIC_ISR] = { 0, 0xffff0000u, MSR_READ },
-	[KVML_APIC_ISR + 1 ... KVML_APIC_ISR + 7] = { 0, ~0u, MSR_READ },
-	[KVML_APIC_TMR] = { 0, 0xffff0000u, MSR_READ },
-	[KVML_APIC_TMR + 1 ... KVML_APIC_TMR + 7] = { 0, ~0u, MSR_READ },
-	[KVML_APIC_IRR] = { 0, 0xffff0000u, MSR_READ },
-	[KVML_APIC_IRR + 1 ... KVML_APIC_IRR + 7] = { 0, ~0u, MSR_READ },
+	/* ISR, TMR and IRR. */
+	[KVML_APIC_ISR ... KVML_APIC_IRR + 7] = { 0, ~0u, MSR_READ },
 	[KVML_APIC_ESR] = { 0, ~0u, ALL },
 	[KVML_APIC_ICR] = { DESTINATION_32 | ICR_VALID | ICR_PENDING, ICR_VALID, ALL },
 	[KVML_APIC_ICR2] = { 0, ~0u, PAGE_WRITE },
@@ -69,13 +64,15 @@ static u32 timer_mode(const struct kvml_apic *apic)
 	return apic->regs[KVML_APIC_LVT_TIMER] & TIMER_MODE;
 }
 
-/* SDM, "Divide Configuration Register": 2, 4, 8, 16, 32, 64, 128, 1. */
+/*
+ * The APIC's bus runs at 1 GHz. SDM, "Divide Configuration Register": 2, 4, 8, 16, 32, 64, 128, 1.
+ */
 static u64 ns_per_count(const struct kvml_apic *apic)
 {
 	const u32 divide = apic->regs[KVML_APIC_TIMER_DIVIDE];
 	const u32 code = (divide & 3) | (divide & 8) >> 1;
 
-	return (u64)KVML_APIC_BUS_CYCLE_NS << ((code + 1) & 7);
+	return 1ULL << ((code + 1) & 7);
 }
 
 static u64 delay_ns(const struct kvml_apic *apic, u32 count)
@@ -352,6 +349,8 @@ int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *stat
 	kvml_apic_reset(apic);
 	for (index = 0; index < KVML_APIC_REGISTERS; index++)
 		apic->regs[index] = saved(state, index) & registers[index].kept;
+	for (index = KVML_APIC_ISR; index <= KVML_APIC_IRR; index += 8)
+		apic->regs[index] &= ~0u << FIRST_LEGAL_VECTOR;
 	if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 		apic_mask_lvt(apic);
 	apic->irr_any = true;

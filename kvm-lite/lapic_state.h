@@ -20,8 +20,6 @@ struct kvm_lapic_state;
 #define KVML_APIC_DEFAULT_BASE	0xfee00000ULL
 #define KVML_APIC_PAGE_SIZE	0x1000u
 #define KVML_APIC_REGISTERS	64	/* one each 16 bytes of the page */
-/* The timer counts nanoseconds: the APIC's bus runs at 1 GHz. */
-#define KVML_APIC_BUS_CYCLE_NS	1u
 /* A guest must not be able to keep the host busy with timer interrupts. */
 #define KVML_APIC_MIN_PERIOD_NS	200000ULL
 
@@ -152,17 +150,6 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value);
 
 /* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline);
-
-/* CR8 is TPR[7:4]; @cr8 below 16. */
-static inline u64 kvml_apic_read_cr8(const struct kvml_apic *apic)
-{
-	return apic->regs[KVML_APIC_TPR] >> 4;
-}
-
-static inline void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8)
-{
-	apic->regs[KVML_APIC_TPR] = (u32)(cr8 & 0xf) << 4;
-}
 
 /* The vector that the processor would take now, or -1. */
 int kvml_apic_pending(struct kvml_apic *apic);

@@ -45,14 +45,6 @@ TEST(LapicPriority, TaskPriorityHoldsBackItsClassAndBelow) {
   EXPECT_EQ(machine.take(), 0x60);
 }
 
-TEST(LapicPriority, Cr8IsTheUpperHalfOfTheTaskPriority) {
-  auto machine = ApicMachine::enabled();
-  machine.write(KVML_APIC_TPR, 0x5a);
-  EXPECT_EQ(kvml_apic_read_cr8(&machine.apic()), 5u);
-  kvml_apic_write_cr8(&machine.apic(), 7);
-  EXPECT_EQ(machine.read(KVML_APIC_TPR), 0x70u);
-}
-
 TEST(LapicPriority, AnInterruptRaisedTwiceIsTakenOnce) {
   auto machine = ApicMachine::enabled();
   machine.raise(0x31);

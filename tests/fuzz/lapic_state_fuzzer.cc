@@ -102,7 +102,7 @@ void run(kvml_apic& apic, const Step& step) {
       kvml_apic_write_tsc_deadline(&apic, step.value);
       break;
     case 8:
-      kvml_apic_write_cr8(&apic, step.value & 0xf);
+      apic.regs[KVML_APIC_TPR] = (step.value & 0xf) << 4;
       break;
     case 9:
       accept(apic, step);

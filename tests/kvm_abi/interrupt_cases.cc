@@ -144,6 +144,21 @@ void signal_msi(const Descriptor& system) {
          "a message to nobody reaches somebody");
 }
 
+// CR8 is the upper half of the LAPIC's task priority.
+void task_priority(const Descriptor& system) {
+  constexpr std::size_t kTpr = 0x80;
+  Machine machine(system, Interrupts::kSplit);
+  kvm_sregs sregs = machine.vcpu().sregs();
+  sregs.cr8 = 5;
+  machine.vcpu().set_sregs(sregs);
+  kvm_lapic_state lapic{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_LAPIC, &lapic);
+  expect_equal(static_cast<std::uint8_t>(lapic.regs[kTpr]), 0x50, "the task priority");
+  lapic.regs[kTpr] = 0x7a;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_LAPIC, &lapic);
+  expect_equal(machine.vcpu().sregs().cr8, 7, "CR8");
+}
+
 // Messages that are no interrupt with a vector.
 void message_modes(const Descriptor& system) {
   Machine machine(system, Interrupts::kSplit, 2);
@@ -210,6 +225,7 @@ constexpr Case kCases[] = {
     {"self-ipi", self_ipi},
     {"start-processor", start_processor},
     {"signal-msi", signal_msi},
+    {"task-priority", task_priority},
     {"message-modes", message_modes},
     {"other-eoi", other_eoi},
     {"ioapic-eoi", ioapic_eoi},
