@@ -76,8 +76,7 @@ struct kvml_clock {
 
 struct kvml_vcpu_clock {
 	u64 system_time_msr;		/* MSR_KVM_SYSTEM_TIME_NEW: address and enable bit */
-	u32 generation;			/* of the reference that the guest's page shows */
-	bool pending;			/* write the page before the next entry */
+	u32 generation;			/* of the reference that the guest's page shows, or 0 */
 	bool paused;			/* user space stopped the VM (KVM_KVMCLOCK_CTRL) */
 };
 
@@ -87,9 +86,9 @@ void kvml_lapic_create(struct kvml_vcpu *vcpu);
 /* After the vCPU can be found no more. Waits for the timer. */
 void kvml_lapic_destroy(struct kvml_vcpu *vcpu);
 
-/* The vector to inject now, or -1; any context. Cheap if nothing waits. */
+/* The vector to inject now, or -1; interrupts may be off. Cheap if nothing waits. */
 int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu);
-/* As above, and the processor takes it. */
+/* As above, and the processor takes it; interrupts are off. */
 int kvml_lapic_take_vector(struct kvml_vcpu *vcpu);
 /* An INIT or SIPI waits: kvml_lapic_accept_events() has work. */
 bool kvml_lapic_has_events(struct kvml_vcpu *vcpu);

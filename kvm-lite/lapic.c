@@ -32,15 +32,11 @@ static void program_timer(struct kvml_vcpu *vcpu)
 {
 	struct kvml_lapic *lapic = &vcpu->lapic;
 	const struct kvml_apic *apic = &lapic->apic;
-	u64 expires;
+	u64 expires = apic->deadline_ns;
 
 	lockdep_assert_held(&lapic->lock);
-	if (apic->tsc_deadline && kvml_has_preemption_timer() && !lapic->asleep)
-		expires = 0;
-	else if (apic->tsc_deadline)
+	if (apic->tsc_deadline && (lapic->asleep || !kvml_has_preemption_timer()))
 		expires = ktime_get_ns() + ns_until(guest_tsc(vcpu), apic->tsc_deadline);
-	else
-		expires = apic->deadline_ns;
 	if (expires)
 		hrtimer_start(&lapic->timer, ns_to_ktime(expires), HRTIMER_MODE_ABS_HARD);
 	else
@@ -89,7 +85,7 @@ void kvml_lapic_create(struct kvml_vcpu *vcpu)
 
 	spin_lock_init(&lapic->lock);
 	lapic->eoi_vector = -1;
-	kvml_apic_power_up(&lapic->apic, vcpu->id, vcpu->id == 0);
+	kvml_apic_power_up(&lapic->apic, vcpu->id);
 	hrtimer_init(&lapic->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
 	lapic->timer.function = timer_fired;
 }
@@ -214,31 +210,25 @@ void kvml_lapic_set_asleep(struct kvml_vcpu *vcpu, bool asleep)
 	finish(vcpu);
 }
 
-/* Also with interrupts off, just before the guest is entered. */
-static __always_inline int next_vector(struct kvml_lapic *lapic, bool take)
-{
-	unsigned long flags;
-	int vector;
-
-	/* Whoever sets it kicks the vCPU afterwards, so a stale false is soon looked at again. */
-	if (!READ_ONCE(lapic->apic.irr_any))
-		return -1;
-	spin_lock_irqsave(&lapic->lock, flags);
-	vector = kvml_apic_pending(&lapic->apic);
-	if (take && vector >= 0)
-		kvml_apic_acknowledge(&lapic->apic, vector);
-	spin_unlock_irqrestore(&lapic->lock, flags);
-	return vector;
-}
-
 int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu)
 {
-	return next_vector(&vcpu->lapic, false);
+	const struct kvml_apic *apic = &vcpu->lapic.apic;
+
+	/* Whoever sets it kicks the vCPU afterwards, so a stale false is soon looked at again. */
+	return READ_ONCE(apic->irr_any) ? kvml_apic_pending(apic) : -1;
 }
 
+/* With interrupts off, just before the guest is entered. */
 int kvml_lapic_take_vector(struct kvml_vcpu *vcpu)
 {
-	return next_vector(&vcpu->lapic, true);
+	const int vector = kvml_lapic_pending_vector(vcpu);
+
+	if (vector >= 0) {
+		spin_lock(&vcpu->lapic.lock);
+		kvml_apic_acknowledge(&vcpu->lapic.apic, vector);
+		spin_unlock(&vcpu->lapic.lock);
+	}
+	return vector;
 }
 
 bool kvml_lapic_has_events(struct kvml_vcpu *vcpu)
@@ -319,12 +309,9 @@ int kvml_lapic_set_base(struct kvml_vcpu *vcpu, u64 value, bool host)
 {
 	const bool x2apic = kvml_cpuid_has_x2apic(vcpu);
 	struct kvml_apic *apic = begin(vcpu);
-	int outcome;
+	const int outcome = host ? kvml_apic_restore_base(apic, value, vcpu->physical_bits) :
+		kvml_apic_write_base(apic, value, vcpu->physical_bits, x2apic);
 
-	if (host)
-		outcome = kvml_apic_restore_base(apic, value, vcpu->physical_bits);
-	else
-		outcome = kvml_apic_write_base(apic, value, vcpu->physical_bits, x2apic);
 	finish(vcpu);
 	return outcome;
 }

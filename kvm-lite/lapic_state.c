@@ -14,7 +14,7 @@ static void set_vector(struct kvml_apic *apic, u32 table, u8 vector, bool value)
 	u32 *word = &apic->regs[table + vector / 32];
 	const u32 bit = BIT(vector % 32);
 
-	*word = value ? *word | bit : *word & ~bit;
+	WRITE_ONCE(*word, value ? *word | bit : *word & ~bit);
 }
 
 static int highest_vector(const struct kvml_apic *apic, u32 table)
@@ -22,7 +22,7 @@ static int highest_vector(const struct kvml_apic *apic, u32 table)
 	int word;
 
 	for (word = 7; word >= 0; word--) {
-		const u32 bits = apic->regs[table + (u32)word];
+		const u32 bits = READ_ONCE(apic->regs[table + (u32)word]);
 
 		if (bits)
 			return word * 32 + 31 - __builtin_clz(bits);
@@ -138,17 +138,12 @@ u32 apic_ppr(const struct kvml_apic *apic)
 	return (tpr & 0xf0) >= service_class ? tpr : service_class;
 }
 
-int kvml_apic_pending(struct kvml_apic *apic)
+int kvml_apic_pending(const struct kvml_apic *apic)
 {
-	int vector;
+	const int vector = highest_vector(apic, KVML_APIC_IRR);
 
-	if (!apic->irr_any || !kvml_apic_hardware_enabled(apic))
+	if (vector < 0 || !kvml_apic_hardware_enabled(apic))
 		return -1;
-	vector = highest_vector(apic, KVML_APIC_IRR);
-	if (vector < 0) {
-		apic->irr_any = false;
-		return -1;
-	}
 	return ((u32)vector & 0xf0) > (apic_ppr(apic) & 0xf0) ? vector : -1;
 }
 
@@ -156,6 +151,7 @@ void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector)
 {
 	set_vector(apic, KVML_APIC_IRR, vector, false);
 	set_vector(apic, KVML_APIC_ISR, vector, true);
+	apic->irr_any = highest_vector(apic, KVML_APIC_IRR) >= 0;
 }
 
 void apic_end_of_interrupt(struct kvml_apic *apic)
@@ -186,11 +182,11 @@ void kvml_apic_reset(struct kvml_apic *apic)
 	apic->effects |= KVML_APIC_EFFECT_TIMER;
 }
 
-void kvml_apic_power_up(struct kvml_apic *apic, u32 id, bool bootstrap)
+void kvml_apic_power_up(struct kvml_apic *apic, u32 id)
 {
 	apic->id = id;
 	apic->base = KVML_APIC_DEFAULT_BASE | KVML_APIC_BASE_ENABLE |
-		(bootstrap ? KVML_APIC_BASE_BSP : 0);
+		(id == 0 ? KVML_APIC_BASE_BSP : 0);
 	kvml_apic_reset(apic);
 }
 

@@ -114,8 +114,11 @@ struct kvml_apic {
 	struct kvml_apic_message message;
 };
 
-/* State after power-up: xAPIC enabled in IA32_APIC_BASE, disabled by software. */
-void kvml_apic_power_up(struct kvml_apic *apic, u32 id, bool bootstrap);
+/*
+ * State after power-up: xAPIC enabled in IA32_APIC_BASE, disabled by software. The bootstrap
+ * processor is number 0.
+ */
+void kvml_apic_power_up(struct kvml_apic *apic, u32 id);
 /* State after INIT; IA32_APIC_BASE stays (SDM, "Local APIC State After It Receives an INIT"). */
 void kvml_apic_reset(struct kvml_apic *apic);
 
@@ -151,8 +154,8 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value);
 /* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline);
 
-/* The vector that the processor would take now, or -1. */
-int kvml_apic_pending(struct kvml_apic *apic);
+/* The vector that the processor would take now, or -1. The processor itself needs no lock for it. */
+int kvml_apic_pending(const struct kvml_apic *apic);
 /* The processor took @vector, which kvml_apic_pending() named. */
 void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector);
 

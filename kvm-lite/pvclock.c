@@ -104,7 +104,7 @@ static void write_wall_clock(struct kvml_vm *vm, u64 gpa)
 
 void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
 {
-	vcpu->clock.pending = vcpu->clock.system_time_msr & 1;
+	vcpu->clock.generation = 0;
 }
 
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
@@ -131,10 +131,8 @@ void kvml_clock_update(struct kvml_vcpu *vcpu)
 	struct kvml_clock *clock = &vcpu->vm->clock;
 	struct pvclock_vcpu_time_info info;
 
-	if (likely(!vcpu->clock.pending &&
-		   vcpu->clock.generation == READ_ONCE(clock->generation)))
+	if (likely(vcpu->clock.generation == READ_ONCE(clock->generation)))
 		return;
-	vcpu->clock.pending = false;
 	mutex_lock(&clock->lock);
 	vcpu->clock.generation = clock->generation;
 	info = clock->reference;
@@ -179,6 +177,6 @@ int kvml_clock_pause(struct kvml_vcpu *vcpu)
 	if (!(vcpu->clock.system_time_msr & 1))
 		return -EINVAL;
 	vcpu->clock.paused = true;
-	vcpu->clock.pending = true;
+	kvml_clock_tsc_changed(vcpu);
 	return 0;
 }

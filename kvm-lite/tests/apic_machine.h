@@ -17,7 +17,7 @@ class ApicMachine final {
  public:
   static constexpr uint8_t kPhysicalBits = 39;
 
-  explicit ApicMachine(uint32_t id = 0) { kvml_apic_power_up(&apic_, id, id == 0); }
+  explicit ApicMachine(uint32_t id = 0) { kvml_apic_power_up(&apic_, id); }
 
   static ApicMachine enabled(uint32_t id = 0) {
     ApicMachine machine(id);

@@ -127,7 +127,7 @@ void run(kvml_apic& apic, const Step& step) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   kvml_apic apic{};
-  kvml_apic_power_up(&apic, 3, false);
+  kvml_apic_power_up(&apic, 3);
   kvml_test_now_ns = 1;
   for (; size >= sizeof(Step); data += sizeof(Step), size -= sizeof(Step)) {
     Step step;
