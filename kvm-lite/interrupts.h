@@ -6,7 +6,8 @@
  * Locks, in order: kvml_interrupts.lock (mutex; routes, irqfds and ioeventfds are changed under it),
  * then kvml_interrupts.irqfd_lock (spin, inside an eventfd's own wait queue lock), then one
  * kvml_lapic.lock (spin, interrupts off). Two LAPICs are never locked at once. Nobody calls
- * kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold RCU.
+ * kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold RCU. Without its lock
+ * a LAPIC is asked whether a message is meant for it, and by its own vCPU's thread what comes next.
  */
 #ifndef KVML_INTERRUPTS_H
 #define KVML_INTERRUPTS_H
