@@ -151,7 +151,10 @@ bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc)
 	} else {
 		return false;
 	}
-	return !(entry & LVT_MASKED) && kvml_apic_accept(apic, entry & VECTOR_MASK, false);
+	if (entry & LVT_MASKED)
+		return false;
+	kvml_apic_accept(apic, entry & VECTOR_MASK, false);
+	return true;
 }
 
 /* ----- Registers ----- */

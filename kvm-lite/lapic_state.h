@@ -175,7 +175,10 @@ struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data);
 /* A fixed interrupt has arrived. False: not taken; the LAPIC is off or the vector is illegal. */
 bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered);
 
-/* The time may have come: fires what has expired and, if periodic, starts over. True if it fired. */
+/*
+ * The time may have come: fires what has expired and, if periodic, starts over. True if there may be
+ * an interrupt, of an illegal vector's error perhaps.
+ */
 bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc);
 
 /* struct kvm_lapic_state in both directions. */

@@ -104,9 +104,18 @@ TEST(LapicTimer, MaskedTimerCountsInSilence) {
   auto machine = with_timer(0x40 | kMasked);
   machine.write(KVML_APIC_TIMER_INITIAL, 100);
   machine.now_ns += 100;
-  machine.expire();
+  EXPECT_FALSE(machine.expire());
   EXPECT_EQ(machine.pending(), -1);
   EXPECT_EQ(machine.apic().deadline_ns, 0u);
+}
+
+TEST(LapicTimer, AnIllegalVectorsErrorInterrupts) {
+  auto machine = with_timer(0x05);
+  machine.write(KVML_APIC_LVT_ERROR, 0xfe);
+  machine.write(KVML_APIC_TIMER_INITIAL, 100);
+  machine.now_ns += 100;
+  EXPECT_TRUE(machine.expire()) << "the processor may have to be woken";
+  EXPECT_EQ(machine.take(), 0xfe);
 }
 
 TEST(LapicTimer, DeadlineModeComparesTheTsc) {
