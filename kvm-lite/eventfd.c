@@ -30,20 +30,12 @@ struct irqfd {
 	struct work_struct shutdown;
 };
 
-/* A write, or the writes that an ioeventfd waits for. */
-struct write {
-	enum kvml_bus bus;
-	u64 address;
-	u32 length;			/* 0: any, and any value */
-	bool any_value;
-	u64 value;
-};
-
+/* The writes that an ioeventfd waits for are those of its arguments. */
 struct ioeventfd {
 	struct hlist_node node;
 	struct rcu_head rcu;
 	struct eventfd_ctx *eventfd;
-	struct write write;
+	struct kvm_ioeventfd args;
 };
 
 static struct workqueue_struct *shutdown_queue;
@@ -112,31 +104,14 @@ static void irqfd_enqueue(struct file *file, wait_queue_head_t *queue, poll_tabl
 	add_wait_queue(queue, &irqfd->wait);
 }
 
-/* Puts it on the VM's list, unless its eventfd is there already. */
-static int list_irqfd(struct irqfd *irqfd)
-{
-	struct kvml_interrupts *interrupts = &irqfd->vm->interrupts;
-	struct irqfd *other;
-	int outcome = 0;
-
-	spin_lock_irq(&interrupts->irqfd_lock);
-	list_for_each_entry(other, &interrupts->irqfds, entry) {
-		if (other->eventfd == irqfd->eventfd)
-			outcome = -EBUSY;
-	}
-	if (!outcome)
-		list_add_tail(&irqfd->entry, &interrupts->irqfds);
-	spin_unlock_irq(&interrupts->irqfd_lock);
-	return outcome;
-}
-
 /* Takes over the reference to @eventfd, which is the one in @file, if it returns 0. */
 static int assign_irqfd(struct kvml_vm *vm, struct file *file, struct eventfd_ctx *eventfd,
 			u32 gsi)
 {
-	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
-	int outcome;
+	struct kvml_interrupts *interrupts = &vm->interrupts;
+	struct irqfd *irqfd, *other;
 
+	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
 	irqfd->vm = vm;
@@ -145,11 +120,16 @@ static int assign_irqfd(struct kvml_vm *vm, struct file *file, struct eventfd_ct
 	INIT_WORK(&irqfd->shutdown, shut_irqfd);
 	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
 	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
-	outcome = list_irqfd(irqfd);
-	if (outcome) {
+	spin_lock_irq(&interrupts->irqfd_lock);
+	list_for_each_entry(other, &interrupts->irqfds, entry) {
+		if (other->eventfd != eventfd)
+			continue;
+		spin_unlock_irq(&interrupts->irqfd_lock);
 		kfree(irqfd);
-		return outcome;
+		return -EBUSY;
 	}
+	list_add_tail(&irqfd->entry, &interrupts->irqfds);
+	spin_unlock_irq(&interrupts->irqfd_lock);
 	/* From here on irqfd_wakeup() is called. What was signalled before is not lost either. */
 	if (vfs_poll(file, &irqfd->poll) & EPOLLIN)
 		kvml_signal_gsi(vm, gsi);
@@ -216,29 +196,39 @@ static void free_ioeventfd(struct rcu_head *rcu)
 	kfree(entry);
 }
 
-/* Is there a write that is both? */
-static bool overlap(const struct write *one, const struct write *other)
+/* Is there a write that @entry waits for and that the rest describes? KVM_IOEVENTFD_FLAG_*. */
+static bool overlaps(const struct ioeventfd *entry, u32 flags, u64 address, u32 length, u64 value)
 {
-	if (one->bus != other->bus || one->address != other->address)
+	const struct kvm_ioeventfd *args = &entry->args;
+
+	if (args->addr != address || ((args->flags ^ flags) & KVM_IOEVENTFD_FLAG_PIO))
 		return false;
-	if (!one->length || !other->length)
+	/* Of any length, and of any value then. */
+	if (!args->len || !length)
 		return true;
-	return one->length == other->length &&
-		(one->any_value || other->any_value || one->value == other->value);
+	return args->len == length && (args->datamatch == value ||
+		!(args->flags & flags & KVM_IOEVENTFD_FLAG_DATAMATCH));
 }
 
-static int assign_ioeventfd(struct kvml_vm *vm, struct ioeventfd *entry)
+/* Takes over the reference to the eventfd if it returns 0. */
+static int assign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args,
+			    struct eventfd_ctx *eventfd)
 {
 	struct kvml_interrupts *interrupts = &vm->interrupts;
-	struct ioeventfd *other;
+	struct ioeventfd *entry;
 
 	if (interrupts->ioeventfd_count >= IOEVENTFDS_MAX)
 		return -ENOSPC;
-	hash_for_each_possible(interrupts->ioeventfds, other, node, entry->write.address) {
-		if (overlap(&entry->write, &other->write))
+	hash_for_each_possible(interrupts->ioeventfds, entry, node, args->addr) {
+		if (overlaps(entry, args->flags, args->addr, args->len, args->datamatch))
 			return -EEXIST;
 	}
-	hash_add_rcu(interrupts->ioeventfds, &entry->node, entry->write.address);
+	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
+	if (!entry)
+		return -ENOMEM;
+	entry->eventfd = eventfd;
+	entry->args = *args;
+	hash_add_rcu(interrupts->ioeventfds, &entry->node, args->addr);
 	interrupts->ioeventfd_count++;
 	return 0;
 }
@@ -250,15 +240,16 @@ static void remove_ioeventfd(struct kvml_vm *vm, struct ioeventfd *entry)
 	call_rcu(&entry->rcu, free_ioeventfd);
 }
 
-static int deassign_ioeventfd(struct kvml_vm *vm, const struct ioeventfd *wanted)
+static int deassign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args,
+			      const struct eventfd_ctx *eventfd)
 {
+	const u32 flags = args->flags & ~KVM_IOEVENTFD_FLAG_DEASSIGN;
 	struct ioeventfd *entry;
 
-	hash_for_each_possible(vm->interrupts.ioeventfds, entry, node, wanted->write.address) {
-		if (entry->eventfd != wanted->eventfd ||
-		    entry->write.length != wanted->write.length ||
-		    entry->write.any_value != wanted->write.any_value ||
-		    !overlap(&entry->write, &wanted->write))
+	hash_for_each_possible(vm->interrupts.ioeventfds, entry, node, args->addr) {
+		if (entry->eventfd != eventfd || entry->args.flags != flags ||
+		    entry->args.len != args->len ||
+		    !overlaps(entry, flags, args->addr, args->len, args->datamatch))
 			continue;
 		remove_ioeventfd(vm, entry);
 		return 0;
@@ -282,34 +273,22 @@ static bool ioeventfd_is_valid(const struct kvm_ioeventfd *args)
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 {
 	const bool remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
-	struct ioeventfd *entry;
+	struct eventfd_ctx *eventfd;
 	int outcome;
 
 	if (!ioeventfd_is_valid(args))
 		return -EINVAL;
-	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
-	if (!entry)
-		return -ENOMEM;
-	entry->write = (struct write) {
-		.bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KVML_BUS_PIO : KVML_BUS_MMIO,
-		.address = args->addr,
-		.length = args->len,
-		.any_value = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH),
-		.value = args->datamatch,
-	};
-	entry->eventfd = eventfd_ctx_fdget(args->fd);
-	if (IS_ERR(entry->eventfd)) {
-		outcome = PTR_ERR(entry->eventfd);
-		kfree(entry);
-		return outcome;
-	}
+	eventfd = eventfd_ctx_fdget(args->fd);
+	if (IS_ERR(eventfd))
+		return PTR_ERR(eventfd);
 	mutex_lock(&vm->interrupts.lock);
-	outcome = remove ? deassign_ioeventfd(vm, entry) : assign_ioeventfd(vm, entry);
+	if (remove)
+		outcome = deassign_ioeventfd(vm, args, eventfd);
+	else
+		outcome = assign_ioeventfd(vm, args, eventfd);
 	mutex_unlock(&vm->interrupts.lock);
-	if (outcome || remove) {
-		eventfd_ctx_put(entry->eventfd);
-		kfree(entry);
-	}
+	if (outcome || remove)
+		eventfd_ctx_put(eventfd);
 	return outcome;
 }
 
@@ -324,18 +303,12 @@ static void signal_eventfd(struct eventfd_ctx *eventfd)
 
 bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length, u64 value)
 {
-	const struct write write = {
-		.bus = bus,
-		.address = address,
-		.length = length,
-		.value = value,
-	};
 	struct ioeventfd *entry;
 	bool taken = false;
 
 	rcu_read_lock();
 	hash_for_each_possible_rcu(vm->interrupts.ioeventfds, entry, node, address) {
-		if (!overlap(&entry->write, &write))
+		if (!overlaps(entry, bus | KVM_IOEVENTFD_FLAG_DATAMATCH, address, length, value))
 			continue;
 		signal_eventfd(entry->eventfd);
 		taken = true;

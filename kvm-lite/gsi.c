@@ -15,12 +15,12 @@ void kvml_interrupts_create(struct kvml_vm *vm)
 	hash_init(interrupts->ioeventfds);
 }
 
-static void publish_routes(struct kvml_vm *vm, struct kvml_route_table *table)
+static void publish_routes(struct kvml_vm *vm, struct kvml_routes *routes)
 {
-	struct kvml_route_table *old;
+	struct kvml_routes *old;
 
 	mutex_lock(&vm->interrupts.lock);
-	old = rcu_replace_pointer(vm->interrupts.routes, table,
+	old = rcu_replace_pointer(vm->interrupts.routes, routes,
 				  lockdep_is_held(&vm->interrupts.lock));
 	mutex_unlock(&vm->interrupts.lock);
 	/* Without a wait: a guest that programs its IOAPIC sets two dozen tables in a row. */
@@ -35,24 +35,36 @@ void kvml_interrupts_destroy(struct kvml_vm *vm)
 	mutex_destroy(&vm->interrupts.lock);
 }
 
-static struct kvml_route_table *build_routes(const struct kvm_irq_routing_entry *entries, u32 count)
+static struct kvml_routes *build_routes(const struct kvm_irq_routing_entry *entries, u32 count)
 {
-	struct kvml_route_table *table;
-	const int needed = kvml_routes_needed(entries, count);
-	int outcome;
+	struct kvml_apic_message *message;
+	struct kvml_routes *routes;
+	u32 gsis = 0;
+	u32 i;
 
-	if (needed < 0)
-		return ERR_PTR(needed);
-	table = kvzalloc(struct_size(table, routes.msi, needed), GFP_KERNEL_ACCOUNT);
-	if (!table)
-		return ERR_PTR(-ENOMEM);
-	table->routes.count = needed;
-	outcome = kvml_routes_fill(&table->routes, entries, count);
-	if (outcome) {
-		kvfree(table);
-		return ERR_PTR(outcome);
+	for (i = 0; i < count; i++) {
+		/* A device id means nothing on x86; KVM lets it pass, too. */
+		if (entries[i].type != KVM_IRQ_ROUTING_MSI || entries[i].gsi >= KVML_ROUTES_MAX ||
+		    (entries[i].flags & ~KVM_MSI_VALID_DEVID))
+			return ERR_PTR(-EINVAL);
+		gsis = max(gsis, entries[i].gsi + 1);
 	}
-	return table;
+	routes = kvzalloc(struct_size(routes, messages, gsis), GFP_KERNEL_ACCOUNT);
+	if (!routes)
+		return ERR_PTR(-ENOMEM);
+	routes->count = gsis;
+	for (i = 0; i < gsis; i++)
+		routes->messages[i].delivery = KVML_APIC_NOWHERE;
+	for (i = 0; i < count; i++) {
+		message = &routes->messages[array_index_nospec(entries[i].gsi, gsis)];
+		if (message->delivery != KVML_APIC_NOWHERE) {
+			kvfree(routes);
+			return ERR_PTR(-EINVAL);
+		}
+		*message = kvml_apic_message_of_msi(entries[i].u.msi.address_lo,
+						    entries[i].u.msi.data);
+	}
+	return routes;
 }
 
 int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
@@ -60,7 +72,7 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 	struct kvm_irq_routing __user *user = argument;
 	struct kvm_irq_routing_entry *entries;
 	struct kvm_irq_routing header;
-	struct kvml_route_table *table;
+	struct kvml_routes *routes;
 
 	if (copy_from_user(&header, user, sizeof(header)))
 		return -EFAULT;
@@ -70,51 +82,48 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 	entries = vmemdup_user(user->entries, array_size(header.nr, sizeof(*entries)));
 	if (IS_ERR(entries))
 		return PTR_ERR(entries);
-	table = build_routes(entries, header.nr);
+	routes = build_routes(entries, header.nr);
 	kvfree(entries);
-	if (IS_ERR(table))
-		return PTR_ERR(table);
-	publish_routes(vm, table);
+	if (IS_ERR(routes))
+		return PTR_ERR(routes);
+	publish_routes(vm, routes);
 	return 0;
-}
-
-/* The caller holds RCU for as long as it looks at what comes back, which may be null. */
-static const struct kvml_routes *current_routes(struct kvml_vm *vm)
-{
-	const struct kvml_route_table *table = rcu_dereference(vm->interrupts.routes);
-
-	return table ? &table->routes : NULL;
 }
 
 int kvml_signal_msi(struct kvml_vm *vm, const struct kvm_msi *msi)
 {
-	const struct kvml_msi route = { .address = msi->address_lo, .data = msi->data };
-	struct kvml_apic_message message;
+	const struct kvml_apic_message message =
+		kvml_apic_message_of_msi(msi->address_lo, msi->data);
 
-	if (msi->flags)
-		return -EINVAL;
-	return kvml_msi_decode(&route, &message) ? kvml_send_message(vm, &message, NULL) : 0;
+	return msi->flags ? -EINVAL : kvml_send_message(vm, &message, NULL);
 }
 
 int kvml_signal_gsi(struct kvml_vm *vm, u32 gsi)
 {
-	struct kvml_apic_message message;
-	const struct kvml_msi *msi;
-	bool found;
+	const struct kvml_routes *routes;
+	int taken = 0;
 
 	rcu_read_lock();
-	msi = kvml_routes_find(current_routes(vm), gsi);
-	found = msi && kvml_msi_decode(msi, &message);
+	routes = rcu_dereference(vm->interrupts.routes);
+	if (routes && gsi < routes->count) {
+		gsi = array_index_nospec(gsi, routes->count);
+		taken = kvml_send_message(vm, &routes->messages[gsi], NULL);
+	}
 	rcu_read_unlock();
-	return found ? kvml_send_message(vm, &message, NULL) : 0;
+	return taken;
 }
 
 bool kvml_ioapic_owns(struct kvml_vm *vm, u8 vector)
 {
-	bool owns;
+	const struct kvml_routes *routes;
+	bool owns = false;
+	u32 pins, i;
 
 	rcu_read_lock();
-	owns = kvml_routes_ioapic_owns(current_routes(vm), vm->interrupts.ioapic_pins, vector);
+	routes = rcu_dereference(vm->interrupts.routes);
+	pins = routes ? min(routes->count, vm->interrupts.ioapic_pins) : 0;
+	for (i = 0; i < pins; i++)
+		owns |= routes->messages[i].level_triggered && routes->messages[i].vector == vector;
 	rcu_read_unlock();
 	return owns;
 }

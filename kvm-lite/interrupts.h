@@ -6,7 +6,8 @@
  * Locks, in order: kvml_interrupts.lock (mutex; routes, irqfds and ioeventfds are changed under it),
  * then kvml_interrupts.irqfd_lock (spin, inside an eventfd's own wait queue lock), then one
  * kvml_lapic.lock (spin, interrupts off). Two LAPICs are never locked at once. Nobody calls
- * kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold RCU.
+ * kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold RCU. Without its lock
+ * a LAPIC is asked whether a message is meant for it, and by its own vCPU's thread what comes next.
  */
 #ifndef KVML_INTERRUPTS_H
 #define KVML_INTERRUPTS_H
@@ -17,9 +18,8 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <asm/pvclock-abi.h>
 
-#include "clock_scale.h"
-#include "irq_routing.h"
 #include "lapic_state.h"
 
 struct kvml_vm;
@@ -41,14 +41,22 @@ struct kvml_lapic {
 	int eoi_vector;			/* for user space's IOAPIC, or -1; the vCPU's thread only */
 };
 
-struct kvml_route_table {
+/* GSIs 0 to 4095, as many as KVM's table has routes. */
+#define KVML_ROUTES_MAX	4096u
+
+/*
+ * What each GSI sends. There is neither IOAPIC nor PIC in here, so a GSI has one route at most, and
+ * it is a message; user space, which owns the IOAPIC, turns its pins into such routes.
+ */
+struct kvml_routes {
 	struct rcu_head rcu;
-	struct kvml_routes routes;	/* last: grows */
+	u32 count;
+	struct kvml_apic_message messages[];	/* by GSI; NOWHERE without a route */
 };
 
 struct kvml_interrupts {
 	struct mutex lock;
-	struct kvml_route_table __rcu *routes;
+	struct kvml_routes __rcu *routes;
 	u32 ioapic_pins;		/* GSIs below are user space's IOAPIC (split irqchip) */
 	atomic_t next_lowest;		/* where to look first for the receiver of lowest priority */
 	spinlock_t irqfd_lock;
@@ -63,16 +71,13 @@ struct kvml_interrupts {
  */
 struct kvml_clock {
 	struct mutex lock;		/* guards what follows; taken with no other lock held */
-	u64 reference_tsc;		/* of the host */
-	u64 reference_ns;		/* the guest's time at reference_tsc */
-	struct kvml_clock_scale scale;
+	struct pvclock_vcpu_time_info reference;	/* of a guest whose TSC is the host's */
 	u32 generation;			/* changes whenever the reference does */
 };
 
 struct kvml_vcpu_clock {
 	u64 system_time_msr;		/* MSR_KVM_SYSTEM_TIME_NEW: address and enable bit */
-	u32 generation;			/* of the reference that the guest's page shows */
-	bool pending;			/* write the page before the next entry */
+	u32 generation;			/* of the reference that the guest's page shows, or 0 */
 	bool paused;			/* user space stopped the VM (KVM_KVMCLOCK_CTRL) */
 };
 
@@ -82,9 +87,9 @@ void kvml_lapic_create(struct kvml_vcpu *vcpu);
 /* After the vCPU can be found no more. Waits for the timer. */
 void kvml_lapic_destroy(struct kvml_vcpu *vcpu);
 
-/* The vector to inject now, or -1; any context. Cheap if nothing waits. */
+/* The vector to inject now, or -1; interrupts may be off. Cheap if nothing waits. */
 int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu);
-/* As above, and the processor takes it. */
+/* As above, and the processor takes it; interrupts are off. */
 int kvml_lapic_take_vector(struct kvml_vcpu *vcpu);
 /* An INIT or SIPI waits: kvml_lapic_accept_events() has work. */
 bool kvml_lapic_has_events(struct kvml_vcpu *vcpu);
@@ -146,7 +151,7 @@ void kvml_eventfds_release(struct kvml_vm *vm);
 
 enum kvml_bus {
 	KVML_BUS_MMIO,
-	KVML_BUS_PIO,
+	KVML_BUS_PIO = KVM_IOEVENTFD_FLAG_PIO,
 };
 
 /* A guest's write: true if an ioeventfd took it. The vCPU's thread. */

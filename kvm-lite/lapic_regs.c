@@ -3,14 +3,23 @@
 
 #include <linux/kvm.h>
 
-#define LVT_PLAIN	(VECTOR_MASK | LVT_DELIVERY | LVT_MASKED)
+#define TIMER_MODE	0x00060000u
+#define TIMER_PERIODIC	0x00020000u
+#define TIMER_DEADLINE	0x00040000u
+#define LVT_PLAIN	(VECTOR_MASK | 0x700u | LVT_MASKED)
 #define LVT_LINT	(LVT_PLAIN | BIT(13) | BIT(15))
 #define LVT_TIMER	(VECTOR_MASK | LVT_MASKED | TIMER_MODE)
 #define LVT_ERROR	(VECTOR_MASK | LVT_MASKED)
 /* Delivery status and remote IRR, which a write may set in vain. */
-#define LVT_READ_ONLY	(LVT_PENDING | BIT(14))
+#define LVT_READ_ONLY	(BIT(12) | BIT(14))
+#define SVR_VALID	0x000003ffu
+#define DIVIDE_VALID	0x0000000bu
+#define ICR_PENDING	BIT(12)
+#define ICR_VALID	0x000ccfffu
 #define DESTINATION_8	0xff000000u
 #define DESTINATION_32	0xffffffff00000000ULL
+/* Version 1.4 as on processors with x2APIC, six LVT entries. */
+#define VERSION_VALUE	0x00050014u
 
 #define MSR_READ	BIT(0)
 #define MSR_WRITE	BIT(1)
@@ -23,143 +32,230 @@ static const struct apic_register {
 	u32 kept;	/* what stays of what the guest writes or user space restores */
 	u32 access;
 } registers[KVML_APIC_REGISTERS] = {
-	[KVML_APIC_ID / 16] = { 0, 0, MSR_READ },
-	[KVML_APIC_VERSION / 16] = { 0, 0, MSR_READ },
-	[KVML_APIC_TPR / 16] = { 0xff, 0xff, ALL },
-	[KVML_APIC_PPR / 16] = { 0, 0, MSR_READ },
-	[KVML_APIC_EOI / 16] = { 0, 0, MSR_WRITE | PAGE_WRITE },
-	[KVML_APIC_LDR / 16] = { 0, DESTINATION_8, MSR_READ | PAGE_WRITE },
-	[KVML_APIC_DFR / 16] = { 0, DFR_FLAT, PAGE_WRITE },
-	[KVML_APIC_SVR / 16] = { SVR_VALID, SVR_VALID, ALL },
-	/* Vectors below 16 are never in here. */
-	[KVML_APIC_ISR / 16] = { 0, 0xffff0000u, MSR_READ },
-	[KVML_APIC_ISR / 16 + 1 ... KVML_APIC_ISR / 16 + 7] = { 0, ~0u, MSR_READ },
-	[KVML_APIC_TMR / 16] = { 0, 0xffff0000u, MSR_READ },
-	[KVML_APIC_TMR / 16 + 1 ... KVML_APIC_TMR / 16 + 7] = { 0, ~0u, MSR_READ },
-	[KVML_APIC_IRR / 16] = { 0, 0xffff0000u, MSR_READ },
-	[KVML_APIC_IRR / 16 + 1 ... KVML_APIC_IRR / 16 + 7] = { 0, ~0u, MSR_READ },
-	[KVML_APIC_ESR / 16] = { 0, ~0u, ALL },
-	[KVML_APIC_ICR / 16] = { DESTINATION_32 | ICR_VALID | ICR_PENDING, ICR_VALID, ALL },
-	[KVML_APIC_ICR2 / 16] = { 0, ~0u, PAGE_WRITE },
-	[KVML_APIC_LVT_TIMER / 16] = { LVT_TIMER | LVT_READ_ONLY, LVT_TIMER, ALL },
-	[KVML_APIC_LVT_THERMAL / 16] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
-	[KVML_APIC_LVT_PERFORMANCE / 16] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
-	[KVML_APIC_LVT_LINT0 / 16] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
-	[KVML_APIC_LVT_LINT1 / 16] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
-	[KVML_APIC_LVT_ERROR / 16] = { LVT_ERROR | LVT_READ_ONLY, LVT_ERROR, ALL },
-	[KVML_APIC_TIMER_INITIAL / 16] = { ~0u, ~0u, ALL },
-	[KVML_APIC_TIMER_CURRENT / 16] = { 0, 0, MSR_READ },
-	[KVML_APIC_TIMER_DIVIDE / 16] = { DIVIDE_VALID, DIVIDE_VALID, ALL },
-	[KVML_APIC_SELF_IPI / 16] = { 0xff, 0, MSR_WRITE },
+	[KVML_APIC_ID] = { 0, 0, MSR_READ },
+	[KVML_APIC_VERSION] = { 0, 0, MSR_READ },
+	[KVML_APIC_TPR] = { 0xff, 0xff, ALL },
+	[KVML_APIC_PPR] = { 0, 0, MSR_READ },
+	[KVML_APIC_EOI] = { 0, 0, MSR_WRITE | PAGE_WRITE },
+	[KVML_APIC_LDR] = { 0, DESTINATION_8, MSR_READ | PAGE_WRITE },
+	[KVML_APIC_DFR] = { 0, DFR_FLAT, PAGE_WRITE },
+	[KVML_APIC_SVR] = { SVR_VALID, SVR_VALID, ALL },
+	/* ISR, TMR and IRR. */
+	[KVML_APIC_ISR ... KVML_APIC_IRR + 7] = { 0, ~0u, MSR_READ },
+	[KVML_APIC_ESR] = { 0, ~0u, ALL },
+	[KVML_APIC_ICR] = { DESTINATION_32 | ICR_VALID | ICR_PENDING, ICR_VALID, ALL },
+	[KVML_APIC_ICR2] = { 0, ~0u, PAGE_WRITE },
+	[KVML_APIC_LVT_TIMER] = { LVT_TIMER | LVT_READ_ONLY, LVT_TIMER, ALL },
+	[KVML_APIC_LVT_THERMAL] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
+	[KVML_APIC_LVT_PERFORMANCE] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
+	[KVML_APIC_LVT_LINT0] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
+	[KVML_APIC_LVT_LINT1] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
+	[KVML_APIC_LVT_ERROR] = { LVT_ERROR | LVT_READ_ONLY, LVT_ERROR, ALL },
+	[KVML_APIC_TIMER_INITIAL] = { ~0u, ~0u, ALL },
+	[KVML_APIC_TIMER_CURRENT] = { 0, 0, MSR_READ },
+	[KVML_APIC_TIMER_DIVIDE] = { DIVIDE_VALID, DIVIDE_VALID, ALL },
+	[KVML_APIC_SELF_IPI] = { 0xff, 0, MSR_WRITE },
 };
 
-/* Sends what is in ICR. */
-static void send_ipi(struct kvml_apic *apic, struct kvml_apic_effects *effects)
-{
-	struct kvml_apic_message *message = &effects->message;
-	const u32 command = apic_get(apic, KVML_APIC_ICR);
-	const u32 destination = apic_get(apic, KVML_APIC_ICR2);
+/* ----- The timer ----- */
 
-	message->vector = command & VECTOR_MASK;
-	message->delivery = (command >> 8) & 7;
-	message->logical = command & BIT(11);
-	/* Level and trigger mode have a meaning for INIT only (SDM, table of valid combinations). */
-	message->level_triggered = false;
-	message->deasserted = message->delivery == KVML_APIC_INIT &&
-		(command & BIT(15)) && !(command & BIT(14));
-	message->shorthand = (command >> 18) & 3;
-	message->wide = kvml_apic_is_x2apic(apic);
-	message->destination = message->wide ? destination : destination >> 24;
-	message->lowest_priority = message->delivery == KVML_APIC_LOWEST_PRIORITY;
-	if (message->delivery <= KVML_APIC_LOWEST_PRIORITY &&
-	    message->vector < FIRST_LEGAL_VECTOR) {
-		apic_report_error(apic, ESR_SEND_ILLEGAL, effects);
-		return;
-	}
-	effects->flags |= KVML_APIC_EFFECT_SEND;
+static u32 timer_mode(const struct kvml_apic *apic)
+{
+	return apic->regs[KVML_APIC_LVT_TIMER] & TIMER_MODE;
 }
 
-static u32 read_register(struct kvml_apic *apic, u32 offset, u64 now_ns)
+/*
+ * The APIC's bus runs at 1 GHz. SDM, "Divide Configuration Register": 2, 4, 8, 16, 32, 64, 128, 1.
+ */
+static u64 ns_per_count(const struct kvml_apic *apic)
 {
-	switch (offset) {
+	const u32 divide = apic->regs[KVML_APIC_TIMER_DIVIDE];
+	const u32 code = (divide & 3) | (divide & 8) >> 1;
+
+	return 1ULL << ((code + 1) & 7);
+}
+
+static u64 delay_ns(const struct kvml_apic *apic, u32 count)
+{
+	const u64 delay = count * ns_per_count(apic);
+
+	if (timer_mode(apic) == TIMER_PERIODIC && delay < KVML_APIC_MIN_PERIOD_NS)
+		return KVML_APIC_MIN_PERIOD_NS;
+	return delay;
+}
+
+static u32 current_count(const struct kvml_apic *apic)
+{
+	const u32 initial = apic->regs[KVML_APIC_TIMER_INITIAL];
+	const u64 now_ns = kvml_now_ns();
+	u64 count;
+
+	if (apic->deadline_ns <= now_ns)
+		return 0;
+	count = (apic->deadline_ns - now_ns) / ns_per_count(apic);
+	return count < initial ? (u32)count : initial;
+}
+
+/* Counts down from @count; 0 stops. */
+static void start_counting(struct kvml_apic *apic, u32 count)
+{
+	apic->deadline_ns = count ? kvml_now_ns() + delay_ns(apic, count) : 0;
+	apic->effects |= KVML_APIC_EFFECT_TIMER;
+}
+
+static void write_lvt_timer(struct kvml_apic *apic, u32 value)
+{
+	const u32 old_mode = timer_mode(apic);
+	const u32 new_mode = value & TIMER_MODE;
+
+	apic->regs[KVML_APIC_LVT_TIMER] = value;
+	/* One-shot to periodic goes on counting; all else disarms (SDM, "TSC-Deadline Mode"). */
+	if (old_mode == new_mode || (old_mode <= TIMER_PERIODIC && new_mode <= TIMER_PERIODIC))
+		return;
+	apic->tsc_deadline = 0;
+	apic->regs[KVML_APIC_TIMER_INITIAL] = 0;
+	start_counting(apic, 0);
+}
+
+static void write_divide(struct kvml_apic *apic, u32 value)
+{
+	const u32 count = current_count(apic);
+
+	apic->regs[KVML_APIC_TIMER_DIVIDE] = value;
+	if (count)
+		start_counting(apic, count);
+}
+
+void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline)
+{
+	if (!kvml_apic_hardware_enabled(apic) || timer_mode(apic) != TIMER_DEADLINE)
+		return;
+	apic->tsc_deadline = deadline;
+	apic->effects |= KVML_APIC_EFFECT_TIMER;
+}
+
+bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc)
+{
+	const u32 entry = apic->regs[KVML_APIC_LVT_TIMER];
+
+	if (apic->tsc_deadline && guest_tsc >= apic->tsc_deadline) {
+		apic->tsc_deadline = 0;
+	} else if (apic->deadline_ns && kvml_now_ns() >= apic->deadline_ns) {
+		const u64 period = delay_ns(apic, apic->regs[KVML_APIC_TIMER_INITIAL]);
+		const u64 now_ns = kvml_now_ns();
+		const u64 late = now_ns - apic->deadline_ns;
+
+		/* What was missed while the host was late is not made up for. */
+		apic->deadline_ns = timer_mode(apic) == TIMER_PERIODIC ?
+			now_ns + period - late % period : 0;
+	} else {
+		return false;
+	}
+	if (entry & LVT_MASKED)
+		return false;
+	kvml_apic_accept(apic, entry & VECTOR_MASK, false);
+	return true;
+}
+
+/* ----- Registers ----- */
+
+/* Sends what is in ICR. */
+static void send_ipi(struct kvml_apic *apic)
+{
+	struct kvml_apic_message *message = &apic->message;
+	const u32 command = apic->regs[KVML_APIC_ICR];
+	const u32 destination = apic->regs[KVML_APIC_ICR2];
+	const bool wide = kvml_apic_is_x2apic(apic);
+	const u8 delivery = (command >> 8) & 7;
+
+	/* Level and trigger mode have a meaning for INIT only (SDM, table of valid combinations). */
+	*message = (struct kvml_apic_message) {
+		.destination = wide ? destination : destination >> 24,
+		.vector = command & VECTOR_MASK,
+		.delivery = delivery,
+		.shorthand = (command >> 18) & 3,
+		.logical = command & BIT(11),
+		.deasserted = delivery == KVML_APIC_INIT &&
+			(command & BIT(15)) && !(command & BIT(14)),
+		.wide = wide,
+		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY,
+	};
+	if (delivery <= KVML_APIC_LOWEST_PRIORITY && message->vector < FIRST_LEGAL_VECTOR)
+		apic_report_error(apic, ESR_SEND_ILLEGAL);
+	else
+		apic->effects |= KVML_APIC_EFFECT_SEND;
+}
+
+static u32 read_register(const struct kvml_apic *apic, u32 index)
+{
+	const u32 value = apic->regs[index];
+
+	switch (index) {
 	case KVML_APIC_ID:
 		return kvml_apic_is_x2apic(apic) ? apic->id : apic->id << 24;
 	case KVML_APIC_VERSION:
 		return VERSION_VALUE;
 	case KVML_APIC_PPR:
-		return apic_update_ppr(apic);
+		return apic_ppr(apic);
 	case KVML_APIC_LDR:
-		return kvml_apic_is_x2apic(apic) ? apic_x2apic_logical_id(apic->id) :
-			apic_get(apic, KVML_APIC_LDR);
+		return kvml_apic_is_x2apic(apic) ? apic_x2apic_logical_id(apic->id) : value;
 	case KVML_APIC_DFR:
-		return apic_get(apic, KVML_APIC_DFR) | ~DFR_FLAT;
+		return value | ~DFR_FLAT;
 	case KVML_APIC_TIMER_CURRENT:
-		return apic_current_count(apic, now_ns);
-	case KVML_APIC_EOI:
-	case KVML_APIC_SELF_IPI:
-		return 0;
+		return current_count(apic);
 	default:
-		return apic_get(apic, offset);
+		return value;
 	}
 }
 
 /* @value is allowed by the register's entry in the table; ICR takes both its halves. */
-static void write_register(struct kvml_apic *apic, u32 offset, u64 value, u64 now_ns,
-			   struct kvml_apic_effects *effects)
+static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 {
-	u32 *reg = apic_reg(apic, offset);
-	u32 kept = (u32)value & registers[offset / 16].kept;
+	u32 kept = (u32)value & registers[index].kept;
 
-	switch (offset) {
-	case KVML_APIC_TPR:
-		*reg = kept;
-		effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
-		break;
+	switch (index) {
 	case KVML_APIC_EOI:
-		apic_end_of_interrupt(apic, effects);
-		break;
+		apic_end_of_interrupt(apic);
+		return;
 	case KVML_APIC_SVR:
-		*reg = kept;
-		if (kept & SVR_ENABLE)
-			effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
-		else
+		if (!(kept & SVR_ENABLE))
 			apic_mask_lvt(apic);
 		break;
 	case KVML_APIC_ESR:
-		*reg = apic->errors;
+		kept = apic->errors;
 		apic->errors = 0;
 		break;
 	case KVML_APIC_ICR:
-		*reg = kept;
-		*apic_reg(apic, KVML_APIC_ICR2) = (u32)(value >> 32);
-		send_ipi(apic, effects);
-		break;
+		apic->regs[KVML_APIC_ICR] = kept;
+		apic->regs[KVML_APIC_ICR2] = (u32)(value >> 32);
+		send_ipi(apic);
+		return;
 	case KVML_APIC_LVT_TIMER ... KVML_APIC_LVT_ERROR:
-		if (!(apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE))
+		if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 			kept |= LVT_MASKED;
-		if (offset == KVML_APIC_LVT_TIMER)
-			apic_write_lvt_timer(apic, kept, effects);
-		else
-			*reg = kept;
+		if (index == KVML_APIC_LVT_TIMER)
+			write_lvt_timer(apic, kept);
 		break;
 	case KVML_APIC_TIMER_INITIAL:
-		apic_write_timer_initial(apic, kept, now_ns, effects);
+		if (timer_mode(apic) > TIMER_PERIODIC)
+			return;
+		start_counting(apic, kept);
 		break;
 	case KVML_APIC_TIMER_DIVIDE:
-		apic_write_timer_divide(apic, kept, now_ns, effects);
+		write_divide(apic, kept);
 		break;
 	case KVML_APIC_SELF_IPI:
 		if (value < FIRST_LEGAL_VECTOR)
-			apic_report_error(apic, ESR_SEND_ILLEGAL, effects);
+			apic_report_error(apic, ESR_SEND_ILLEGAL);
 		else
-			apic_accept_vector(apic, (u8)value, false, effects);
+			kvml_apic_accept(apic, (u8)value, false);
 		break;
-	default:
-		*reg = kept;
 	}
+	/* Once: others look at DFR and LDR without the lock. */
+	WRITE_ONCE(apic->regs[index], kept);
 }
 
-u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length, u64 now_ns)
+u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length)
 {
 	const u32 byte = offset & 0xf;
 	const u32 index = offset / 16;
@@ -167,13 +263,11 @@ u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length, u64 now_
 
 	if (index >= KVML_APIC_REGISTERS || byte + length > 4)
 		return 0;
-	value = read_register(apic, array_index_nospec(index, KVML_APIC_REGISTERS) * 16, now_ns) >>
-		(byte * 8);
-	return length == 4 ? value : value & ((1ULL << (length * 8)) - 1);
+	value = read_register(apic, array_index_nospec(index, KVML_APIC_REGISTERS)) >> (byte * 8);
+	return value & GENMASK_ULL(length * 8 - 1, 0);
 }
 
-void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 value, u64 now_ns,
-			  struct kvml_apic_effects *effects)
+void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 value)
 {
 	u32 index = offset / 16;
 	u64 whole = (u32)value;
@@ -182,92 +276,92 @@ void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 va
 	if (length != 4 || (offset & 0xf) || index >= KVML_APIC_REGISTERS)
 		return;
 	index = array_index_nospec(index, KVML_APIC_REGISTERS);
-	if (offset == KVML_APIC_ICR2)
+	if (index == KVML_APIC_ICR2)
 		whole &= DESTINATION_8;
-	if (offset == KVML_APIC_ICR)
-		whole |= (u64)apic_get(apic, KVML_APIC_ICR2) << 32;
+	if (index == KVML_APIC_ICR)
+		whole |= (u64)apic->regs[KVML_APIC_ICR2] << 32;
 	if (registers[index].access & PAGE_WRITE)
-		write_register(apic, index * 16, whole, now_ns, effects);
-	else if (!registers[index].access && offset < KVML_APIC_ISR)
-		apic_report_error(apic, ESR_REGISTER_ILLEGAL, effects);
+		write_register(apic, index, whole);
+	else if (!registers[index].access)
+		apic_report_error(apic, ESR_REGISTER_ILLEGAL);
 }
 
-/* The offset of an x2APIC register that this mode lets be accessed as @access says, or 0. */
-static u32 msr_offset(const struct kvml_apic *apic, u32 msr, u32 access)
+/* The number of an x2APIC register that this mode lets be accessed as @access says, or 0. */
+static u32 msr_register(const struct kvml_apic *apic, u32 msr, u32 access)
 {
 	u32 index = msr - KVML_X2APIC_MSR_FIRST;
 
 	if (!kvml_apic_is_x2apic(apic) || index >= KVML_APIC_REGISTERS)
 		return 0;
 	index = array_index_nospec(index, KVML_APIC_REGISTERS);
-	return registers[index].access & access ? index * 16 : 0;
+	return registers[index].access & access ? index : 0;
 }
 
-int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 now_ns, u64 *value)
+int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 *value)
 {
-	const u32 offset = msr_offset(apic, msr, MSR_READ);
+	const u32 index = msr_register(apic, msr, MSR_READ);
 
 	*value = 0;
-	if (!offset)
+	if (!index)
 		return -EINVAL;
-	*value = read_register(apic, offset, now_ns);
-	if (offset == KVML_APIC_ICR)
-		*value |= (u64)apic_get(apic, KVML_APIC_ICR2) << 32;
+	*value = read_register(apic, index);
+	if (index == KVML_APIC_ICR)
+		*value |= (u64)apic->regs[KVML_APIC_ICR2] << 32;
 	return 0;
 }
 
-int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
-			struct kvml_apic_effects *effects)
+int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value)
 {
-	const u32 offset = msr_offset(apic, msr, MSR_WRITE);
+	const u32 index = msr_register(apic, msr, MSR_WRITE);
 
-	if (!offset || (value & ~registers[offset / 16].msr_bits))
+	if (!index || (value & ~registers[index].msr_bits))
 		return -EINVAL;
-	write_register(apic, offset, value, now_ns, effects);
+	write_register(apic, index, value);
 	return 0;
-}
-
-void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects)
-{
-	*apic_reg(apic, KVML_APIC_TPR) = (u32)(cr8 & 0xf) << 4;
-	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
 }
 
 /* ----- What user space saves and restores ----- */
 
-void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state, u64 now_ns)
+void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state)
 {
-	u32 offset;
+	u32 index, value;
 
 	memset(state->regs, 0, sizeof(state->regs));
-	for (offset = 0; offset < KVML_APIC_REGISTERS * 16; offset += 16) {
-		const u32 value = read_register(apic, offset, now_ns);
-
-		memcpy(&state->regs[offset], &value, sizeof(value));
+	for (index = 0; index < KVML_APIC_REGISTERS; index++) {
+		/* The ABI keeps the id in the xAPIC's place without KVM_CAP_X2APIC_API. */
+		value = index == KVML_APIC_ID ? apic->id << 24 : read_register(apic, index);
+		memcpy(&state->regs[index * 16], &value, sizeof(value));
 	}
-	/* The ABI keeps the id in the xAPIC's place unless KVM_CAP_X2APIC_API is enabled. */
-	offset = apic->id << 24;
-	memcpy(&state->regs[KVML_APIC_ID], &offset, sizeof(offset));
 }
 
-int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state, u64 now_ns,
-		      struct kvml_apic_effects *effects)
+static u32 saved(const struct kvm_lapic_state *state, u32 index)
 {
-	u32 offset, value;
+	u32 value;
 
-	memcpy(&value, &state->regs[KVML_APIC_ID], sizeof(value));
-	if (value >> 24 != apic->id)
+	memcpy(&value, &state->regs[index * 16], sizeof(value));
+	return value;
+}
+
+int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state)
+{
+	u32 count = saved(state, KVML_APIC_TIMER_CURRENT);
+	u32 index;
+
+	if (saved(state, KVML_APIC_ID) >> 24 != apic->id)
 		return -EINVAL;
 	kvml_apic_reset(apic);
-	for (offset = 0; offset < KVML_APIC_REGISTERS * 16; offset += 16) {
-		memcpy(&value, &state->regs[offset], sizeof(value));
-		*apic_reg(apic, offset) = value & registers[offset / 16].kept;
-	}
-	if (!(apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE))
+	for (index = 0; index < KVML_APIC_REGISTERS; index++)
+		apic->regs[index] = saved(state, index) & registers[index].kept;
+	for (index = KVML_APIC_ISR; index <= KVML_APIC_IRR; index += 8)
+		apic->regs[index] &= ~0u << FIRST_LEGAL_VECTOR;
+	if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 		apic_mask_lvt(apic);
-	apic->irr_any = apic_highest_vector(apic, KVML_APIC_IRR) >= 0;
-	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
-	memcpy(&value, &state->regs[KVML_APIC_TIMER_CURRENT], sizeof(value));
-	apic_restore_timer(apic, value, now_ns, effects);
+	apic->irr_any = true;
+	/* A one-shot timer at 0 has fired; a periodic one was about to start over. */
+	if (count > apic->regs[KVML_APIC_TIMER_INITIAL] ||
+	    (!count && timer_mode(apic) == TIMER_PERIODIC))
+		count = apic->regs[KVML_APIC_TIMER_INITIAL];
+	if (timer_mode(apic) <= TIMER_PERIODIC)
+		start_counting(apic, count);
 	return 0;
 }

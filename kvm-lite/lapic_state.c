@@ -1,80 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-/* Enabled in IA32_APIC_BASE and in SVR: takes fixed interrupts. */
-static bool software_enabled(const struct kvml_apic *apic)
+#define MSI_ADDRESS_MASK	0xfff00000u
+#define MSI_ADDRESS		0xfee00000u
+#define MSI_REDIRECTION_HINT	BIT(3)
+#define MSI_LOGICAL		BIT(2)
+#define MSI_LEVEL		BIT(15)
+#define MSI_ASSERT		BIT(14)
+
+/* IRR, ISR and TMR are 256 bits each, in eight registers. */
+static void set_vector(struct kvml_apic *apic, u32 table, u8 vector, bool value)
 {
-	return kvml_apic_hardware_enabled(apic) && (apic_get(apic, KVML_APIC_SVR) & SVR_ENABLE);
+	u32 *word = &apic->regs[table + vector / 32];
+	const u32 bit = BIT(vector % 32);
+
+	WRITE_ONCE(*word, value ? *word | bit : *word & ~bit);
+}
+
+static int highest_vector(const struct kvml_apic *apic, u32 table)
+{
+	int word;
+
+	for (word = 7; word >= 0; word--) {
+		const u32 bits = READ_ONCE(apic->regs[table + (u32)word]);
+
+		if (bits)
+			return word * 32 + 31 - __builtin_clz(bits);
+	}
+	return -1;
 }
 
 /* ----- Interrupts coming in ----- */
 
-static void raise_vector(struct kvml_apic *apic, u8 vector, bool level_triggered,
-			 struct kvml_apic_effects *effects)
+static void raise_vector(struct kvml_apic *apic, u8 vector, bool level_triggered)
 {
-	if (level_triggered)
-		apic_set_vector(apic, KVML_APIC_TMR, vector);
-	else
-		apic_clear_vector(apic, KVML_APIC_TMR, vector);
-	apic_set_vector(apic, KVML_APIC_IRR, vector);
-	apic->irr_any = true;
-	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
+	set_vector(apic, KVML_APIC_TMR, vector, level_triggered);
+	set_vector(apic, KVML_APIC_IRR, vector, true);
+	WRITE_ONCE(apic->irr_any, true);
 }
 
-void apic_report_error(struct kvml_apic *apic, u32 error, struct kvml_apic_effects *effects)
+void apic_report_error(struct kvml_apic *apic, u32 error)
 {
-	const u32 entry = apic_get(apic, KVML_APIC_LVT_ERROR);
+	const u32 entry = apic->regs[KVML_APIC_LVT_ERROR];
 	const bool first = !(apic->errors & error);
 
 	apic->errors |= error;
 	/* An illegal vector here would be the next error: it is only recorded. */
 	if (first && !(entry & LVT_MASKED) && (entry & VECTOR_MASK) >= FIRST_LEGAL_VECTOR)
-		raise_vector(apic, entry & VECTOR_MASK, false, effects);
+		raise_vector(apic, entry & VECTOR_MASK, false);
 }
 
-bool apic_accept_vector(struct kvml_apic *apic, u8 vector, bool level_triggered,
-			  struct kvml_apic_effects *effects)
+bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered)
 {
-	if (!software_enabled(apic))
+	if (!kvml_apic_hardware_enabled(apic) || !(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 		return false;
 	if (vector < FIRST_LEGAL_VECTOR) {
-		apic_report_error(apic, ESR_RECEIVE_ILLEGAL, effects);
+		apic_report_error(apic, ESR_RECEIVE_ILLEGAL);
 		return false;
 	}
-	raise_vector(apic, vector, level_triggered, effects);
+	raise_vector(apic, vector, level_triggered);
 	return true;
-}
-
-bool kvml_apic_accept(struct kvml_apic *apic, const struct kvml_apic_message *message,
-		      struct kvml_apic_effects *effects)
-{
-	/* An LAPIC that IA32_APIC_BASE turns off has only its pins left. */
-	if (!kvml_apic_hardware_enabled(apic))
-		return false;
-	switch (message->delivery) {
-	case KVML_APIC_FIXED:
-	case KVML_APIC_LOWEST_PRIORITY:
-		return apic_accept_vector(apic, message->vector, message->level_triggered, effects);
-	case KVML_APIC_NMI:
-		effects->flags |= KVML_APIC_EFFECT_NMI;
-		return true;
-	case KVML_APIC_INIT:
-		if (!message->deasserted)
-			effects->flags |= KVML_APIC_EFFECT_INIT;
-		return true;
-	case KVML_APIC_STARTUP:
-		effects->flags |= KVML_APIC_EFFECT_STARTUP;
-		effects->startup_vector = message->vector;
-		return true;
-	default:
-		/* There is neither SMM nor a PIC in here. */
-		return false;
-	}
 }
 
 static bool matches_logical(const struct kvml_apic *apic, u32 destination)
 {
-	const u32 xapic_id = apic_get(apic, KVML_APIC_LDR) >> 24;
+	const u32 xapic_id = READ_ONCE(apic->regs[KVML_APIC_LDR]) >> 24;
 
 	if (kvml_apic_is_x2apic(apic)) {
 		const u32 id = apic_x2apic_logical_id(apic->id);
@@ -83,9 +73,14 @@ static bool matches_logical(const struct kvml_apic *apic, u32 destination)
 	}
 	if (destination > 0xff)
 		return false;
-	if (apic_get(apic, KVML_APIC_DFR) == DFR_FLAT)
+	if (READ_ONCE(apic->regs[KVML_APIC_DFR]) == DFR_FLAT)
 		return xapic_id & destination;
 	return (xapic_id >> 4) == (destination >> 4) && (xapic_id & destination & 0xf);
+}
+
+static bool is_broadcast(const struct kvml_apic_message *message)
+{
+	return message->destination == (message->wide ? 0xffffffffu : 0xffu);
 }
 
 bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
@@ -101,55 +96,75 @@ bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_mess
 	default:
 		break;
 	}
-	if (message->destination == (message->wide ? 0xffffffffu : 0xffu))
+	if (is_broadcast(message))
 		return true;
 	if (message->logical)
 		return matches_logical(apic, message->destination);
 	return message->destination == apic->id;
 }
 
-int kvml_apic_pending(struct kvml_apic *apic)
+bool kvml_apic_names_one(const struct kvml_apic_message *message)
 {
-	int vector;
+	return message->shorthand == KVML_APIC_NO_SHORTHAND && !message->logical &&
+		!is_broadcast(message);
+}
 
-	if (!apic->irr_any || !kvml_apic_hardware_enabled(apic))
+struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data)
+{
+	const bool ours = (address & MSI_ADDRESS_MASK) == MSI_ADDRESS;
+	const u8 delivery = ours ? (data >> 8) & 7 : KVML_APIC_NOWHERE;
+
+	return (struct kvml_apic_message) {
+		.destination = (address >> 12) & 0xff,
+		.vector = data & 0xff,
+		.delivery = delivery,
+		.logical = address & MSI_LOGICAL,
+		.level_triggered = data & MSI_LEVEL,
+		.deasserted = (data & MSI_LEVEL) && !(data & MSI_ASSERT),
+		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY ||
+			(address & MSI_REDIRECTION_HINT),
+	};
+}
+
+/* ----- Priorities ----- */
+
+/* SDM, "Task and Processor Priorities". */
+u32 apic_ppr(const struct kvml_apic *apic)
+{
+	const u32 tpr = apic->regs[KVML_APIC_TPR];
+	const int in_service = highest_vector(apic, KVML_APIC_ISR);
+	const u32 service_class = in_service < 0 ? 0 : (u32)in_service & 0xf0;
+
+	return (tpr & 0xf0) >= service_class ? tpr : service_class;
+}
+
+int kvml_apic_pending(const struct kvml_apic *apic)
+{
+	const int vector = highest_vector(apic, KVML_APIC_IRR);
+
+	if (vector < 0 || !kvml_apic_hardware_enabled(apic))
 		return -1;
-	vector = apic_highest_vector(apic, KVML_APIC_IRR);
-	if (vector < 0) {
-		apic->irr_any = false;
-		return -1;
-	}
-	return ((u32)vector & 0xf0) > (apic_update_ppr(apic) & 0xf0) ? vector : -1;
+	return ((u32)vector & 0xf0) > (apic_ppr(apic) & 0xf0) ? vector : -1;
 }
 
 void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector)
 {
-	apic_clear_vector(apic, KVML_APIC_IRR, vector);
-	apic_set_vector(apic, KVML_APIC_ISR, vector);
+	set_vector(apic, KVML_APIC_IRR, vector, false);
+	set_vector(apic, KVML_APIC_ISR, vector, true);
+	apic->irr_any = highest_vector(apic, KVML_APIC_IRR) >= 0;
 }
 
-void apic_end_of_interrupt(struct kvml_apic *apic, struct kvml_apic_effects *effects)
+void apic_end_of_interrupt(struct kvml_apic *apic)
 {
-	const int vector = apic_highest_vector(apic, KVML_APIC_ISR);
+	const int vector = highest_vector(apic, KVML_APIC_ISR);
 
 	if (vector < 0)
 		return;
-	apic_clear_vector(apic, KVML_APIC_ISR, (u8)vector);
-	if (apic->irr_any)
-		effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
-	if (apic_test_vector(apic, KVML_APIC_TMR, (u8)vector)) {
-		effects->flags |= KVML_APIC_EFFECT_EOI;
-		effects->eoi_vector = (u8)vector;
+	set_vector(apic, KVML_APIC_ISR, (u8)vector, false);
+	if (apic->regs[KVML_APIC_TMR + vector / 32] & BIT(vector % 32)) {
+		apic->effects |= KVML_APIC_EFFECT_EOI;
+		apic->eoi_vector = (u8)vector;
 	}
-}
-
-bool kvml_apic_accepts_extint(const struct kvml_apic *apic)
-{
-	const u32 entry = apic_get(apic, KVML_APIC_LVT_LINT0);
-
-	if (!kvml_apic_hardware_enabled(apic))
-		return true;
-	return !(entry & LVT_MASKED) && (entry & LVT_DELIVERY) >> 8 == KVML_APIC_EXTINT;
 }
 
 /* ----- Modes and reset ----- */
@@ -161,16 +176,17 @@ void kvml_apic_reset(struct kvml_apic *apic)
 	apic->tsc_deadline = 0;
 	apic->deadline_ns = 0;
 	apic->irr_any = false;
-	*apic_reg(apic, KVML_APIC_DFR) = DFR_FLAT;
-	*apic_reg(apic, KVML_APIC_SVR) = 0xff;
+	apic->regs[KVML_APIC_DFR] = DFR_FLAT;
+	apic->regs[KVML_APIC_SVR] = 0xff;
 	apic_mask_lvt(apic);
+	apic->effects |= KVML_APIC_EFFECT_TIMER;
 }
 
-void kvml_apic_power_up(struct kvml_apic *apic, u32 id, bool bootstrap)
+void kvml_apic_power_up(struct kvml_apic *apic, u32 id)
 {
 	apic->id = id;
 	apic->base = KVML_APIC_DEFAULT_BASE | KVML_APIC_BASE_ENABLE |
-		(bootstrap ? KVML_APIC_BASE_BSP : 0);
+		(id == 0 ? KVML_APIC_BASE_BSP : 0);
 	kvml_apic_reset(apic);
 }
 
@@ -184,27 +200,22 @@ static bool base_is_valid(u64 value, u8 physical_bits)
 	return (value & KVML_APIC_BASE_ENABLE) || !(value & KVML_APIC_BASE_X2APIC);
 }
 
-int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits,
-			   struct kvml_apic_effects *effects)
+int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 {
 	const u64 changed = apic->base ^ value;
 
 	if (!base_is_valid(value, physical_bits))
 		return -EINVAL;
-	apic->base = value;
-	if (changed & ~value & KVML_APIC_BASE_ENABLE) {
-		/* What comes back when it is enabled again is the state after reset. */
+	WRITE_ONCE(apic->base, value);
+	/* What comes back when it is enabled again is the state after reset. */
+	if (changed & ~value & KVML_APIC_BASE_ENABLE)
 		kvml_apic_reset(apic);
-		effects->flags |= KVML_APIC_EFFECT_TIMER;
-	}
 	if (changed & value & KVML_APIC_BASE_X2APIC)
-		*apic_reg(apic, KVML_APIC_ICR2) = 0;
-	effects->flags |= KVML_APIC_EFFECT_INTERRUPT;
+		apic->regs[KVML_APIC_ICR2] = 0;
 	return 0;
 }
 
-int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic,
-			 struct kvml_apic_effects *effects)
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic)
 {
 	const u64 modes = KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE;
 	const u64 old_mode = apic->base & modes;
@@ -216,5 +227,5 @@ int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bo
 	if ((old_mode == 0 && new_mode == modes) ||
 	    (old_mode == modes && new_mode == KVML_APIC_BASE_ENABLE))
 		return -EINVAL;
-	return kvml_apic_restore_base(apic, value, physical_bits, effects);
+	return kvml_apic_restore_base(apic, value, physical_bits);
 }

@@ -3,10 +3,9 @@
  * The local APIC as a state machine (SDM volume 3, "Advanced Programmable Interrupt Controller"):
  * registers in xAPIC and x2APIC form, priorities, messages and the timer's modes.
  *
- * Pure: it reads no clock, takes no lock and sends nothing. The time is an argument; what has to
- * happen outside (send a message, start the timer, tell user space of an EOI) comes back in struct
- * kvml_apic_effects. lapic.c owns one of these per vCPU and calls everything here with that
- * LAPIC's lock held.
+ * Pure but for the time: it takes no lock and sends nothing. What has to happen outside (send a
+ * message, start the timer, tell user space of an EOI) is left in kvml_apic.effects. lapic.c owns
+ * one of these per vCPU and calls everything here with that LAPIC's lock held.
  *
  * Invariants, whatever guest or user space wrote: vectors below 16 are never in IRR, ISR or TMR;
  * irr_any is false only if IRR is empty; at most one of tsc_deadline and deadline_ns is not 0.
@@ -20,9 +19,7 @@ struct kvm_lapic_state;
 
 #define KVML_APIC_DEFAULT_BASE	0xfee00000ULL
 #define KVML_APIC_PAGE_SIZE	0x1000u
-#define KVML_APIC_REGISTERS	64	/* one each 16 bytes, 0x000 to 0x3f0 */
-/* The timer counts nanoseconds: the APIC's bus runs at 1 GHz. */
-#define KVML_APIC_BUS_CYCLE_NS	1u
+#define KVML_APIC_REGISTERS	64	/* one each 16 bytes of the page */
 /* A guest must not be able to keep the host busy with timer interrupts. */
 #define KVML_APIC_MIN_PERIOD_NS	200000ULL
 
@@ -31,36 +28,36 @@ struct kvm_lapic_state;
 #define KVML_APIC_BASE_X2APIC	(1ULL << 10)
 #define KVML_APIC_BASE_ENABLE	(1ULL << 11)
 
-/* MSRs of the x2APIC: 0x800 + register offset / 16. */
+/* MSRs of the x2APIC; the first plus a register's number. */
 #define KVML_X2APIC_MSR_FIRST	0x800u
 #define KVML_X2APIC_MSR_LAST	0x8ffu
 
-/* Register offsets in the xAPIC page. */
+/* Numbers of registers: a sixteenth of their offsets in the xAPIC page. */
 enum kvml_apic_register {
-	KVML_APIC_ID = 0x020,
-	KVML_APIC_VERSION = 0x030,
-	KVML_APIC_TPR = 0x080,
-	KVML_APIC_PPR = 0x0a0,
-	KVML_APIC_EOI = 0x0b0,
-	KVML_APIC_LDR = 0x0d0,
-	KVML_APIC_DFR = 0x0e0,
-	KVML_APIC_SVR = 0x0f0,
-	KVML_APIC_ISR = 0x100,
-	KVML_APIC_TMR = 0x180,
-	KVML_APIC_IRR = 0x200,
-	KVML_APIC_ESR = 0x280,
-	KVML_APIC_ICR = 0x300,
-	KVML_APIC_ICR2 = 0x310,
-	KVML_APIC_LVT_TIMER = 0x320,
-	KVML_APIC_LVT_THERMAL = 0x330,
-	KVML_APIC_LVT_PERFORMANCE = 0x340,
-	KVML_APIC_LVT_LINT0 = 0x350,
-	KVML_APIC_LVT_LINT1 = 0x360,
-	KVML_APIC_LVT_ERROR = 0x370,
-	KVML_APIC_TIMER_INITIAL = 0x380,
-	KVML_APIC_TIMER_CURRENT = 0x390,
-	KVML_APIC_TIMER_DIVIDE = 0x3e0,
-	KVML_APIC_SELF_IPI = 0x3f0,
+	KVML_APIC_ID = 0x02,
+	KVML_APIC_VERSION = 0x03,
+	KVML_APIC_TPR = 0x08,
+	KVML_APIC_PPR = 0x0a,
+	KVML_APIC_EOI = 0x0b,
+	KVML_APIC_LDR = 0x0d,
+	KVML_APIC_DFR = 0x0e,
+	KVML_APIC_SVR = 0x0f,
+	KVML_APIC_ISR = 0x10,
+	KVML_APIC_TMR = 0x18,
+	KVML_APIC_IRR = 0x20,
+	KVML_APIC_ESR = 0x28,
+	KVML_APIC_ICR = 0x30,
+	KVML_APIC_ICR2 = 0x31,
+	KVML_APIC_LVT_TIMER = 0x32,
+	KVML_APIC_LVT_THERMAL = 0x33,
+	KVML_APIC_LVT_PERFORMANCE = 0x34,
+	KVML_APIC_LVT_LINT0 = 0x35,
+	KVML_APIC_LVT_LINT1 = 0x36,
+	KVML_APIC_LVT_ERROR = 0x37,
+	KVML_APIC_TIMER_INITIAL = 0x38,
+	KVML_APIC_TIMER_CURRENT = 0x39,
+	KVML_APIC_TIMER_DIVIDE = 0x3e,
+	KVML_APIC_SELF_IPI = 0x3f,
 };
 
 /* Delivery modes of a message or LVT entry, bits 10:8. */
@@ -68,6 +65,7 @@ enum kvml_apic_delivery {
 	KVML_APIC_FIXED = 0,
 	KVML_APIC_LOWEST_PRIORITY = 1,
 	KVML_APIC_SMI = 2,
+	KVML_APIC_NOWHERE = 3,	/* reserved: delivers nothing */
 	KVML_APIC_NMI = 4,
 	KVML_APIC_INIT = 5,
 	KVML_APIC_STARTUP = 6,
@@ -86,7 +84,7 @@ enum kvml_apic_shorthand {
 struct kvml_apic_message {
 	u32 destination;
 	u8 vector;
-	u8 delivery;		/* enum kvml_apic_delivery; 3 is reserved and delivers nothing */
+	u8 delivery;		/* enum kvml_apic_delivery */
 	u8 shorthand;		/* enum kvml_apic_shorthand */
 	bool logical;
 	bool level_triggered;
@@ -95,36 +93,32 @@ struct kvml_apic_message {
 	bool lowest_priority;	/* one receiver is enough */
 };
 
-enum kvml_apic_effect_flag {
+/* What an operation asks of its caller; it only adds to kvml_apic.effects. */
+enum kvml_apic_effect {
 	KVML_APIC_EFFECT_TIMER = 1 << 0,	/* the time of the next expiry changed */
-	KVML_APIC_EFFECT_INTERRUPT = 1 << 1,	/* an interrupt may have become deliverable */
-	KVML_APIC_EFFECT_SEND = 1 << 2,		/* message is to be sent */
-	KVML_APIC_EFFECT_EOI = 1 << 3,		/* eoi_vector, level-triggered, ended */
-	KVML_APIC_EFFECT_NMI = 1 << 4,		/* this processor gets an NMI */
-	KVML_APIC_EFFECT_INIT = 1 << 5,		/* this processor gets an INIT */
-	KVML_APIC_EFFECT_STARTUP = 1 << 6,	/* this processor gets a SIPI with startup_vector */
-};
-
-/* Callers zero it; each function here only adds to it. */
-struct kvml_apic_effects {
-	u32 flags;
-	struct kvml_apic_message message;
-	u8 eoi_vector;
-	u8 startup_vector;
+	KVML_APIC_EFFECT_SEND = 1 << 1,		/* message is to be sent */
+	KVML_APIC_EFFECT_EOI = 1 << 2,		/* eoi_vector, level-triggered, ended */
 };
 
 struct kvml_apic {
-	u32 regs[KVML_APIC_REGISTERS];	/* indexed by offset / 16 */
+	u32 regs[KVML_APIC_REGISTERS];
 	u32 id;				/* x2APIC id, which is the vCPU's id; 0 to 254 */
 	u32 errors;			/* what the next write to ESR makes visible */
 	u64 base;			/* IA32_APIC_BASE */
 	u64 tsc_deadline;		/* guest TSC; 0 = not armed */
 	u64 deadline_ns;		/* one-shot and periodic; 0 = not armed */
 	bool irr_any;			/* a hint that may be read without the lock */
+	/* Set by the guest's own operations and user space's, not by what arrives. */
+	u8 effects;
+	u8 eoi_vector;
+	struct kvml_apic_message message;
 };
 
-/* State after power-up: xAPIC enabled in IA32_APIC_BASE, disabled by software. */
-void kvml_apic_power_up(struct kvml_apic *apic, u32 id, bool bootstrap);
+/*
+ * State after power-up: xAPIC enabled in IA32_APIC_BASE, disabled by software. The bootstrap
+ * processor is number 0.
+ */
+void kvml_apic_power_up(struct kvml_apic *apic, u32 id);
 /* State after INIT; IA32_APIC_BASE stays (SDM, "Local APIC State After It Receives an INIT"). */
 void kvml_apic_reset(struct kvml_apic *apic);
 
@@ -135,71 +129,61 @@ static inline bool kvml_apic_hardware_enabled(const struct kvml_apic *apic)
 
 static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
 {
-	return apic->base & KVML_APIC_BASE_X2APIC;
+	return READ_ONCE(apic->base) & KVML_APIC_BASE_X2APIC;
 }
 
 /*
  * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, x2APIC where
  * @x2apic is false, or a mode that cannot follow the present one.
  */
-int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic,
-			 struct kvml_apic_effects *effects);
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic);
 /* User space sets it (KVM_SET_SREGS, KVM_SET_MSRS): any valid mode may follow any other. */
-int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits,
-			   struct kvml_apic_effects *effects);
+int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits);
 
 /*
  * xAPIC page. Accesses outside what the SDM allows read as 0 and write nothing. @offset is below
  * KVML_APIC_PAGE_SIZE; @length is 1, 2, 4 or 8.
  */
-u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length, u64 now_ns);
-void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 value, u64 now_ns,
-			  struct kvml_apic_effects *effects);
+u64 kvml_apic_page_read(struct kvml_apic *apic, u32 offset, u32 length);
+void kvml_apic_page_write(struct kvml_apic *apic, u32 offset, u32 length, u64 value);
 
 /* x2APIC MSRs. -EINVAL: the guest gets #GP. */
-int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 now_ns, u64 *value);
-int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value, u64 now_ns,
-			struct kvml_apic_effects *effects);
+int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 *value);
+int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value);
 
 /* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
-static inline u64 kvml_apic_read_tsc_deadline(const struct kvml_apic *apic)
-{
-	return apic->tsc_deadline;
-}
+void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline);
 
-void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline,
-				  struct kvml_apic_effects *effects);
-
-/* CR8 is TPR[7:4]; @cr8 below 16. */
-static inline u64 kvml_apic_read_cr8(const struct kvml_apic *apic)
-{
-	return apic->regs[KVML_APIC_TPR / 16] >> 4;
-}
-
-void kvml_apic_write_cr8(struct kvml_apic *apic, u64 cr8, struct kvml_apic_effects *effects);
-
-/* The vector that the processor would take now, or -1. */
-int kvml_apic_pending(struct kvml_apic *apic);
+/* The vector that the processor would take now, or -1. The processor itself needs no lock for it. */
+int kvml_apic_pending(const struct kvml_apic *apic);
 /* The processor took @vector, which kvml_apic_pending() named. */
 void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector);
-/* A PIC outside may interrupt this processor through LINT0. */
-bool kvml_apic_accepts_extint(const struct kvml_apic *apic);
 
-/* Is @apic among the destinations of @message, which @source (null: a device) sends? */
+/*
+ * Is @apic among the destinations of @message, which @source (null: a device) sends? The LAPIC need
+ * not be locked: each thing that decides is read once, and what changes meanwhile has no order.
+ */
 bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
 		       const struct kvml_apic *source);
-/* @message has arrived. False: not taken, because the LAPIC is off or the vector is illegal. */
-bool kvml_apic_accept(struct kvml_apic *apic, const struct kvml_apic_message *message,
-		      struct kvml_apic_effects *effects);
+/* No more than one LAPIC can be. */
+bool kvml_apic_names_one(const struct kvml_apic_message *message);
+/*
+ * What an MSI (SDM volume 3, "Message Signalled Interrupts") sends to LAPICs: nothing if its address
+ * is not theirs. The upper half of the address means nothing to them.
+ */
+struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data);
+/* A fixed interrupt has arrived. False: not taken; the LAPIC is off or the vector is illegal. */
+bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered);
 
-/* The time may have come: fires what has expired and, if periodic, starts over. */
-void kvml_apic_timer_expired(struct kvml_apic *apic, u64 now_ns, u64 guest_tsc,
-			     struct kvml_apic_effects *effects);
+/*
+ * The time may have come: fires what has expired and, if periodic, starts over. True if there may be
+ * an interrupt, of an illegal vector's error perhaps.
+ */
+bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc);
 
-/* struct kvm_lapic_state in both directions; @now_ns as everywhere. */
-void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state, u64 now_ns);
+/* struct kvm_lapic_state in both directions. */
+void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state);
 /* -EINVAL: the id is not this vCPU's. Everything else is made valid by masking. */
-int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state, u64 now_ns,
-		      struct kvml_apic_effects *effects);
+int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state);
 
 #endif /* KVML_LAPIC_STATE_H */

@@ -7,7 +7,7 @@
  */
 #include "internal.h"
 
-#include <asm/pvclock-abi.h>
+#include <asm/pvclock.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/timekeeping.h>
@@ -18,43 +18,52 @@
 /* The caller holds the clock's lock. */
 static u64 time_at(const struct kvml_clock *clock, u64 host_tsc)
 {
-	return clock->reference_ns + kvml_clock_ns(&clock->scale, host_tsc - clock->reference_tsc);
+	const struct pvclock_vcpu_time_info *reference = &clock->reference;
+
+	return reference->system_time +
+		pvclock_scale_delta(host_tsc - reference->tsc_timestamp,
+				    reference->tsc_to_system_mul, reference->tsc_shift);
 }
 
 /* The caller holds the clock's lock, or nobody else knows the VM yet. */
 static void set_time(struct kvml_clock *clock, u64 guest_ns)
 {
-	clock->reference_tsc = rdtsc_ordered();
-	clock->reference_ns = guest_ns;
+	clock->reference.tsc_timestamp = rdtsc_ordered();
+	clock->reference.system_time = guest_ns;
 	WRITE_ONCE(clock->generation, clock->generation + 1);
 }
 
 void kvml_clock_create(struct kvml_vm *vm)
 {
+	u64 rate = tsc_khz;
+	s8 shift = 0;
+
+	/* Bring the rate above 1 GHz, up to 2 GHz: the multiplier uses all of its bits. */
+	for (; rate <= NSEC_PER_MSEC; rate <<= 1)
+		shift++;
+	for (; rate > 2 * NSEC_PER_MSEC; rate >>= 1)
+		shift--;
+	/* From tsc_khz itself, which lost no bits; 10^6 * 2^(32 + 12) is the most, below 2^64. */
+	vm->clock.reference.tsc_to_system_mul = ((u64)NSEC_PER_MSEC << (32 - shift)) / tsc_khz;
+	vm->clock.reference.tsc_shift = shift;
 	mutex_init(&vm->clock.lock);
-	vm->clock.scale = kvml_clock_scale_of(tsc_khz);
 	set_time(&vm->clock, 0);
-}
-
-static bool is_system_time(u32 msr)
-{
-	return msr == MSR_KVM_SYSTEM_TIME || msr == MSR_KVM_SYSTEM_TIME_NEW;
-}
-
-static bool is_wall_clock(u32 msr)
-{
-	return msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
 }
 
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
 {
-	if (is_system_time(msr))
+	switch (msr) {
+	case MSR_KVM_SYSTEM_TIME:
+	case MSR_KVM_SYSTEM_TIME_NEW:
 		*value = vcpu->clock.system_time_msr;
-	else if (is_wall_clock(msr))
+		return 0;
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_NEW:
 		*value = vcpu->vm->wall_clock_msr;
-	else
+		return 0;
+	default:
 		return -EINVAL;
-	return 0;
+	}
 }
 
 /*
@@ -95,42 +104,42 @@ static void write_wall_clock(struct kvml_vm *vm, u64 gpa)
 
 void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
 {
-	vcpu->clock.pending = vcpu->clock.system_time_msr & 1;
+	vcpu->clock.generation = 0;
 }
 
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
 {
-	if (is_system_time(msr)) {
+	switch (msr) {
+	case MSR_KVM_SYSTEM_TIME:
+	case MSR_KVM_SYSTEM_TIME_NEW:
 		vcpu->clock.system_time_msr = value;
 		kvml_clock_tsc_changed(vcpu);
 		return 0;
-	}
-	if (!is_wall_clock(msr))
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_NEW:
+		WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
+		if (value)
+			write_wall_clock(vcpu->vm, value);
+		return 0;
+	default:
 		return -EINVAL;
-	WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
-	if (value)
-		write_wall_clock(vcpu->vm, value);
-	return 0;
+	}
 }
 
 void kvml_clock_update(struct kvml_vcpu *vcpu)
 {
 	struct kvml_clock *clock = &vcpu->vm->clock;
-	struct pvclock_vcpu_time_info info = {};
+	struct pvclock_vcpu_time_info info;
 
-	if (likely(!vcpu->clock.pending &&
-		   vcpu->clock.generation == READ_ONCE(clock->generation)))
+	if (likely(vcpu->clock.generation == READ_ONCE(clock->generation)))
 		return;
-	vcpu->clock.pending = false;
 	mutex_lock(&clock->lock);
 	vcpu->clock.generation = clock->generation;
-	info.tsc_timestamp = clock->reference_tsc + vcpu->tsc_offset;
-	info.system_time = clock->reference_ns;
-	info.tsc_to_system_mul = clock->scale.multiplier;
-	info.tsc_shift = clock->scale.shift;
+	info = clock->reference;
 	mutex_unlock(&clock->lock);
 	if (!(vcpu->clock.system_time_msr & 1))
 		return;
+	info.tsc_timestamp += vcpu->tsc_offset;
 	info.flags = PVCLOCK_TSC_STABLE_BIT | (vcpu->clock.paused ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock.paused = false;
 	write_versioned(vcpu->vm, vcpu->clock.system_time_msr & ~1ULL, &info, sizeof(info));
@@ -168,6 +177,6 @@ int kvml_clock_pause(struct kvml_vcpu *vcpu)
 	if (!(vcpu->clock.system_time_msr & 1))
 		return -EINVAL;
 	vcpu->clock.paused = true;
-	vcpu->clock.pending = true;
+	kvml_clock_tsc_changed(vcpu);
 	return 0;
 }

@@ -9,13 +9,15 @@ extern "C" {
 #include "kvm-lite/lapic_state.h"
 }
 
+inline uint64_t kvml_test_now_ns = 1000;
+
 namespace mote::kvm_lite {
 
 class ApicMachine final {
  public:
   static constexpr uint8_t kPhysicalBits = 39;
 
-  explicit ApicMachine(uint32_t id = 0) { kvml_apic_power_up(&apic_, id, id == 0); }
+  explicit ApicMachine(uint32_t id = 0) { kvml_apic_power_up(&apic_, id); }
 
   static ApicMachine enabled(uint32_t id = 0) {
     ApicMachine machine(id);
@@ -29,42 +31,28 @@ class ApicMachine final {
     return machine;
   }
 
-  uint32_t read(uint32_t offset) {
-    return static_cast<uint32_t>(kvml_apic_page_read(&apic_, offset, 4, now_ns));
+  uint32_t read(uint32_t index) {
+    return static_cast<uint32_t>(kvml_apic_page_read(&apic_, index * 16, 4));
   }
 
-  void write(uint32_t offset, uint32_t value) {
-    effects = {};
-    kvml_apic_page_write(&apic_, offset, 4, value, now_ns, &effects);
+  void write(uint32_t index, uint32_t value) {
+    kvml_apic_page_write(begin(), index * 16, 4, value);
   }
 
-  int write_msr(uint32_t offset, uint64_t value) {
-    effects = {};
-    return kvml_apic_msr_write(&apic_, msr(offset), value, now_ns, &effects);
+  int write_msr(uint32_t index, uint64_t value) {
+    return kvml_apic_msr_write(begin(), KVML_X2APIC_MSR_FIRST + index, value);
   }
 
-  int read_msr(uint32_t offset, uint64_t& value) {
-    return kvml_apic_msr_read(&apic_, msr(offset), now_ns, &value);
+  int read_msr(uint32_t index, uint64_t& value) {
+    return kvml_apic_msr_read(begin(), KVML_X2APIC_MSR_FIRST + index, &value);
   }
 
   int set_base(uint64_t value, bool x2apic_offered = true) {
-    effects = {};
-    return kvml_apic_write_base(&apic_, value, kPhysicalBits, x2apic_offered, &effects);
-  }
-
-  bool accept(const kvml_apic_message& message) {
-    effects = {};
-    return kvml_apic_accept(&apic_, &message, &effects);
+    return kvml_apic_write_base(begin(), value, kPhysicalBits, x2apic_offered);
   }
 
   /// A fixed, edge-triggered interrupt.
-  bool raise(uint8_t vector) { return accept(fixed(vector)); }
-
-  static kvml_apic_message fixed(uint8_t vector) {
-    kvml_apic_message message{};
-    message.vector = vector;
-    return message;
-  }
+  bool raise(uint8_t vector) { return kvml_apic_accept(begin(), vector, false); }
 
   int pending() { return kvml_apic_pending(&apic_); }
 
@@ -75,22 +63,19 @@ class ApicMachine final {
     return vector;
   }
 
-  void expire(uint64_t guest_tsc = 0) {
-    effects = {};
-    kvml_apic_timer_expired(&apic_, now_ns, guest_tsc, &effects);
-  }
+  bool expire(uint64_t guest_tsc = 0) { return kvml_apic_timer_expired(begin(), guest_tsc); }
 
-  [[nodiscard]] bool has(kvml_apic_effect_flag flag) const {
-    return (effects.flags & static_cast<uint32_t>(flag)) != 0;
-  }
+  [[nodiscard]] bool has(kvml_apic_effect effect) const { return (apic_.effects & effect) != 0; }
 
   kvml_apic& apic() { return apic_; }
 
-  kvml_apic_effects effects{};
-  uint64_t now_ns = 1000;
+  uint64_t& now_ns = kvml_test_now_ns;
 
  private:
-  static uint32_t msr(uint32_t offset) { return KVML_X2APIC_MSR_FIRST + offset / 16; }
+  kvml_apic* begin() {
+    apic_.effects = 0;
+    return &apic_;
+  }
 
   kvml_apic apic_{};
 };

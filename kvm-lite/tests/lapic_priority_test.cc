@@ -42,16 +42,7 @@ TEST(LapicPriority, TaskPriorityHoldsBackItsClassAndBelow) {
   machine.raise(0x60);
   EXPECT_EQ(machine.pending(), 0x60);
   machine.write(KVML_APIC_TPR, 0x40);
-  EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_INTERRUPT));
   EXPECT_EQ(machine.take(), 0x60);
-}
-
-TEST(LapicPriority, Cr8IsTheUpperHalfOfTheTaskPriority) {
-  auto machine = ApicMachine::enabled();
-  machine.write(KVML_APIC_TPR, 0x5a);
-  EXPECT_EQ(kvml_apic_read_cr8(&machine.apic()), 5u);
-  kvml_apic_write_cr8(&machine.apic(), 7, &machine.effects);
-  EXPECT_EQ(machine.read(KVML_APIC_TPR), 0x70u);
 }
 
 TEST(LapicPriority, AnInterruptRaisedTwiceIsTakenOnce) {
@@ -61,25 +52,22 @@ TEST(LapicPriority, AnInterruptRaisedTwiceIsTakenOnce) {
   EXPECT_EQ(machine.take(), 0x31);
   machine.raise(0x31);
   machine.write(KVML_APIC_EOI, 0);
-  EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_INTERRUPT)) << "one more waits";
-  EXPECT_EQ(machine.take(), 0x31);
+  EXPECT_EQ(machine.take(), 0x31) << "one more waits";
 }
 
 TEST(LapicPriority, EndOfNothingDoesNothing) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_EOI, 0);
-  EXPECT_EQ(machine.effects.flags, 0u);
+  EXPECT_EQ(machine.apic().effects, 0);
 }
 
 TEST(LapicPriority, EndOfALevelInterruptIsReported) {
   auto machine = ApicMachine::enabled();
-  auto message = ApicMachine::fixed(0x31);
-  message.level_triggered = true;
-  machine.accept(message);
+  kvml_apic_accept(&machine.apic(), 0x31, true);
   EXPECT_EQ(machine.take(), 0x31);
   machine.write(KVML_APIC_EOI, 0);
   EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_EOI));
-  EXPECT_EQ(machine.effects.eoi_vector, 0x31);
+  EXPECT_EQ(machine.apic().eoi_vector, 0x31);
   machine.raise(0x31);
   machine.take();
   machine.write(KVML_APIC_EOI, 0);
@@ -89,7 +77,6 @@ TEST(LapicPriority, EndOfALevelInterruptIsReported) {
 TEST(LapicMessage, DisabledLapicTakesNoFixedInterrupt) {
   ApicMachine machine;
   EXPECT_FALSE(machine.raise(0x31));
-  EXPECT_EQ(machine.effects.flags, 0u);
   EXPECT_EQ(machine.pending(), -1);
 }
 
@@ -120,59 +107,15 @@ TEST(LapicMessage, IllegalErrorVectorIsNotRaised) {
   EXPECT_EQ(machine.take(), -1);
 }
 
-struct ModeCase {
-  uint8_t delivery;
-  bool deasserted;
-  bool accepted;
-  uint32_t flags;
-};
-
-class LapicDelivery : public testing::TestWithParam<ModeCase> {};
-
-TEST_P(LapicDelivery, EndsInItsEffect) {
-  auto machine = ApicMachine::enabled();
-  auto message = ApicMachine::fixed(0x44);
-  message.delivery = GetParam().delivery;
-  message.deasserted = GetParam().deasserted;
-  EXPECT_EQ(machine.accept(message), GetParam().accepted);
-  EXPECT_EQ(machine.effects.flags, GetParam().flags);
-  EXPECT_EQ(machine.effects.startup_vector, machine.has(KVML_APIC_EFFECT_STARTUP) ? 0x44 : 0);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Modes, LapicDelivery,
-    testing::Values(ModeCase{KVML_APIC_FIXED, false, true, KVML_APIC_EFFECT_INTERRUPT},
-                    ModeCase{KVML_APIC_LOWEST_PRIORITY, false, true, KVML_APIC_EFFECT_INTERRUPT},
-                    ModeCase{KVML_APIC_SMI, false, false, 0}, ModeCase{3, false, false, 0},
-                    ModeCase{KVML_APIC_NMI, false, true, KVML_APIC_EFFECT_NMI},
-                    ModeCase{KVML_APIC_INIT, false, true, KVML_APIC_EFFECT_INIT},
-                    ModeCase{KVML_APIC_INIT, true, true, 0},
-                    ModeCase{KVML_APIC_STARTUP, false, true, KVML_APIC_EFFECT_STARTUP},
-                    ModeCase{KVML_APIC_EXTINT, false, false, 0}));
-
 TEST(LapicMessage, LapicOffTakesNothing) {
   auto machine = ApicMachine::enabled();
   ASSERT_EQ(machine.set_base(KVML_APIC_DEFAULT_BASE), 0);
-  for (uint8_t delivery = 0; delivery < 8; ++delivery) {
-    auto message = ApicMachine::fixed(0x44);
-    message.delivery = delivery;
-    EXPECT_FALSE(machine.accept(message)) << int{delivery};
-  }
-}
-
-TEST(LapicMessage, ExtintPassesThroughLint0) {
-  auto machine = ApicMachine::enabled();
-  EXPECT_FALSE(kvml_apic_accepts_extint(&machine.apic())) << "masked after reset";
-  machine.write(KVML_APIC_LVT_LINT0, 0x700);
-  EXPECT_TRUE(kvml_apic_accepts_extint(&machine.apic()));
-  machine.write(KVML_APIC_LVT_LINT0, 0x400);
-  EXPECT_FALSE(kvml_apic_accepts_extint(&machine.apic())) << "an NMI is not the PIC";
-  ASSERT_EQ(machine.set_base(KVML_APIC_DEFAULT_BASE), 0);
-  EXPECT_TRUE(kvml_apic_accepts_extint(&machine.apic())) << "without LAPIC the pin is INTR";
+  EXPECT_FALSE(machine.raise(0x44));
 }
 
 kvml_apic_message to(uint32_t destination, bool logical, bool wide) {
-  kvml_apic_message message = ApicMachine::fixed(0x40);
+  kvml_apic_message message{};
+  message.vector = 0x40;
   message.destination = destination;
   message.logical = logical;
   message.wide = wide;
@@ -190,6 +133,20 @@ TEST(LapicDestination, PhysicalNamesOneOrAll) {
   EXPECT_TRUE(matches(machine, to(0xff, false, false)));
   EXPECT_FALSE(matches(machine, to(0xff, false, true))) << "255 is an id among 32-bit ones";
   EXPECT_TRUE(matches(machine, to(0xffffffff, false, true)));
+}
+
+TEST(LapicDestination, OnlyAPhysicalIdNamesOne) {
+  const auto names_one = [](const kvml_apic_message& message) {
+    return kvml_apic_names_one(&message);
+  };
+  EXPECT_TRUE(names_one(to(5, false, false)));
+  EXPECT_TRUE(names_one(to(0xff, false, true)));
+  EXPECT_FALSE(names_one(to(0xff, false, false)));
+  EXPECT_FALSE(names_one(to(0xffffffff, false, true)));
+  EXPECT_FALSE(names_one(to(1, true, false)));
+  auto message = to(5, false, false);
+  message.shorthand = KVML_APIC_ALL;
+  EXPECT_FALSE(names_one(message)) << "a shorthand takes no notice of the destination";
 }
 
 TEST(LapicDestination, FlatModelIsAMask) {
@@ -221,6 +178,31 @@ TEST(LapicDestination, X2apicLogicalIdFollowsFromTheId) {
   EXPECT_FALSE(matches(machine, to(0x00030020, true, true)));
   EXPECT_FALSE(matches(machine, to(0x0002001f, true, true)));
   EXPECT_TRUE(matches(machine, to(0xff, false, false))) << "a device's broadcast";
+}
+
+TEST(LapicDestination, AnMsiSaysEverything) {
+  kvml_apic_message message = kvml_apic_message_of_msi(0xfee23000, 0x00004131);
+  EXPECT_EQ(message.destination, 0x23u);
+  EXPECT_EQ(message.vector, 0x31);
+  EXPECT_EQ(message.delivery, KVML_APIC_LOWEST_PRIORITY);
+  EXPECT_FALSE(message.logical);
+  EXPECT_FALSE(message.level_triggered);
+  EXPECT_FALSE(message.wide);
+  EXPECT_TRUE(message.lowest_priority);
+
+  message = kvml_apic_message_of_msi(0xfee0100c, 0x0000c045);
+  EXPECT_TRUE(message.logical);
+  EXPECT_TRUE(message.lowest_priority) << "redirection hint";
+  EXPECT_TRUE(message.level_triggered);
+  EXPECT_FALSE(message.deasserted);
+  EXPECT_EQ(message.delivery, KVML_APIC_FIXED);
+  EXPECT_TRUE(kvml_apic_message_of_msi(0xfee00000, 0x8500).deasserted) << "INIT level de-assert";
+}
+
+TEST(LapicDestination, OtherAddressesAreNotInterrupts) {
+  for (const uint32_t address : {0U, 0xfed00000U, 0xfef00000U}) {
+    EXPECT_EQ(kvml_apic_message_of_msi(address, 0x31).delivery, KVML_APIC_NOWHERE);
+  }
 }
 
 TEST(LapicDestination, ShorthandsLookAtTheSender) {

@@ -83,8 +83,7 @@ TEST(LapicTimer, PeriodicKeepsItsGrid) {
   machine.write(KVML_APIC_TIMER_INITIAL, 1000000);
   const uint64_t start = machine.now_ns;
   machine.now_ns = start + 1000000 + 300;
-  machine.expire();
-  EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_TIMER));
+  EXPECT_TRUE(machine.expire());
   EXPECT_EQ(machine.apic().deadline_ns, start + 2000000) << "lateness does not add up";
   machine.now_ns = start + 5500000;
   machine.expire();
@@ -105,29 +104,38 @@ TEST(LapicTimer, MaskedTimerCountsInSilence) {
   auto machine = with_timer(0x40 | kMasked);
   machine.write(KVML_APIC_TIMER_INITIAL, 100);
   machine.now_ns += 100;
-  machine.expire();
+  EXPECT_FALSE(machine.expire());
   EXPECT_EQ(machine.pending(), -1);
   EXPECT_EQ(machine.apic().deadline_ns, 0u);
 }
 
+TEST(LapicTimer, AnIllegalVectorsErrorInterrupts) {
+  auto machine = with_timer(0x05);
+  machine.write(KVML_APIC_LVT_ERROR, 0xfe);
+  machine.write(KVML_APIC_TIMER_INITIAL, 100);
+  machine.now_ns += 100;
+  EXPECT_TRUE(machine.expire()) << "the processor may have to be woken";
+  EXPECT_EQ(machine.take(), 0xfe);
+}
+
 TEST(LapicTimer, DeadlineModeComparesTheTsc) {
   auto machine = with_timer(0x40 | kDeadlineMode);
-  kvml_apic_write_tsc_deadline(&machine.apic(), 5000, &machine.effects);
+  kvml_apic_write_tsc_deadline(&machine.apic(), 5000);
   EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_TIMER));
-  EXPECT_EQ(kvml_apic_read_tsc_deadline(&machine.apic()), 5000u);
+  EXPECT_EQ(machine.apic().tsc_deadline, 5000u);
   machine.expire(4999);
   EXPECT_EQ(machine.pending(), -1);
   machine.expire(5000);
   EXPECT_EQ(machine.take(), 0x40);
-  EXPECT_EQ(kvml_apic_read_tsc_deadline(&machine.apic()), 0u);
+  EXPECT_EQ(machine.apic().tsc_deadline, 0u);
 }
 
 TEST(LapicTimer, DeadlineIsIgnoredInOtherModes) {
   auto machine = with_timer(0x40);
-  machine.effects = {};
-  kvml_apic_write_tsc_deadline(&machine.apic(), 5000, &machine.effects);
-  EXPECT_EQ(machine.effects.flags, 0u);
-  EXPECT_EQ(kvml_apic_read_tsc_deadline(&machine.apic()), 0u);
+  machine.write(KVML_APIC_TPR, 0);
+  kvml_apic_write_tsc_deadline(&machine.apic(), 5000);
+  EXPECT_EQ(machine.apic().effects, 0);
+  EXPECT_EQ(machine.apic().tsc_deadline, 0u);
 }
 
 TEST(LapicTimer, InitialCountIsIgnoredInDeadlineMode) {
@@ -143,7 +151,7 @@ TEST(LapicTimer, ChangingToOrFromDeadlineModeDisarms) {
   machine.write(KVML_APIC_LVT_TIMER, 0x40 | kDeadlineMode);
   EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_TIMER));
   EXPECT_EQ(machine.apic().deadline_ns, 0u);
-  kvml_apic_write_tsc_deadline(&machine.apic(), 5000, &machine.effects);
+  kvml_apic_write_tsc_deadline(&machine.apic(), 5000);
   machine.write(KVML_APIC_LVT_TIMER, 0x40 | kPeriodic);
   EXPECT_EQ(machine.apic().tsc_deadline, 0u);
 }
@@ -162,7 +170,7 @@ TEST(LapicTimer, OneShotMayBecomePeriodicWhileItCounts) {
 TEST(LapicTimer, ReservedModeNeverRuns) {
   auto machine = with_timer(0x40 | kPeriodic | kDeadlineMode);
   machine.write(KVML_APIC_TIMER_INITIAL, 100);
-  kvml_apic_write_tsc_deadline(&machine.apic(), 1, &machine.effects);
+  kvml_apic_write_tsc_deadline(&machine.apic(), 1);
   machine.now_ns += 1000000000;
   machine.expire(~0ULL);
   EXPECT_EQ(machine.pending(), -1);
@@ -180,11 +188,11 @@ TEST(LapicState, SurvivesSaveAndRestore) {
   machine.raise(0x99);
   machine.now_ns += 2000;
   kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state, machine.now_ns);
+  kvml_apic_save(&machine.apic(), &state);
 
   ApicMachine restored(4);
   restored.now_ns = 77777;
-  ASSERT_EQ(kvml_apic_restore(&restored.apic(), &state, restored.now_ns, &restored.effects), 0);
+  ASSERT_EQ(kvml_apic_restore(&restored.apic(), &state), 0);
   EXPECT_EQ(restored.apic().deadline_ns, restored.now_ns + 3000);
   EXPECT_EQ(restored.take(), 0x99);
   restored.write(KVML_APIC_EOI, 0);
@@ -198,9 +206,9 @@ TEST(LapicState, X2apicIdStandsWhereTheAbiWantsIt) {
   auto machine = ApicMachine::x2apic(9);
   ASSERT_EQ(machine.write_msr(KVML_APIC_ICR, 0x0000000300000844), 0);
   kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state, 0);
-  EXPECT_EQ(state.regs[KVML_APIC_ID + 3], 9);
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state, 0, &machine.effects), 0);
+  kvml_apic_save(&machine.apic(), &state);
+  EXPECT_EQ(state.regs[KVML_APIC_ID * 16 + 3], 9);
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
   uint64_t command = 0;
   ASSERT_EQ(machine.read_msr(KVML_APIC_ICR, command), 0);
   EXPECT_EQ(command, 0x0000000300000844u);
@@ -210,17 +218,17 @@ TEST(LapicState, RefusesAnotherOnesId) {
   auto machine = ApicMachine::enabled(4);
   machine.raise(0x31);
   kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state, 0);
+  kvml_apic_save(&machine.apic(), &state);
   ApicMachine other(5);
-  EXPECT_EQ(kvml_apic_restore(&other.apic(), &state, 0, &other.effects), -EINVAL);
-  EXPECT_EQ(other.read(KVML_APIC_IRR + 0x10), 0u);
+  EXPECT_EQ(kvml_apic_restore(&other.apic(), &state), -EINVAL);
+  EXPECT_EQ(other.read(KVML_APIC_IRR + 1), 0u);
 }
 
 TEST(LapicState, WhatCannotBeIsMaskedAway) {
   kvm_lapic_state state;
   std::memset(&state, 0xff, sizeof(state));
   ApicMachine machine(0xff);
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state, 0, &machine.effects), 0);
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
   EXPECT_EQ(machine.read(KVML_APIC_IRR), 0xffff0000u);
   EXPECT_EQ(machine.read(KVML_APIC_TIMER_DIVIDE), kDivideByOne);
   EXPECT_EQ(machine.read(KVML_APIC_LVT_ERROR), 0x000100ffu);
@@ -233,8 +241,8 @@ TEST(LapicState, PeriodicTimerAtZeroStartsOver) {
   machine.write(KVML_APIC_TIMER_INITIAL, 1000000);
   machine.now_ns += 1000000;
   kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state, machine.now_ns);
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state, machine.now_ns, &machine.effects), 0);
+  kvml_apic_save(&machine.apic(), &state);
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
   EXPECT_EQ(machine.apic().deadline_ns, machine.now_ns + 1000000);
 }
 
@@ -242,9 +250,9 @@ TEST(LapicState, RestoredWhileDisabledIsMasked) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_LVT_TIMER, 0x40);
   kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state, 0);
-  state.regs[KVML_APIC_SVR + 1] = 0;
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state, 0, &machine.effects), 0);
+  kvml_apic_save(&machine.apic(), &state);
+  state.regs[KVML_APIC_SVR * 16 + 1] = 0;
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
   EXPECT_EQ(machine.read(KVML_APIC_LVT_TIMER), 0x40u | kMasked);
 }
 

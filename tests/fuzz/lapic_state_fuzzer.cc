@@ -11,6 +11,8 @@ extern "C" {
 #include "kvm-lite/lapic_state.h"
 }
 
+uint64_t kvml_test_now_ns;
+
 namespace {
 
 struct [[gnu::packed]] Step {
@@ -24,120 +26,113 @@ void require(bool condition) {
   if (!condition) std::abort();
 }
 
-uint32_t word(const kvml_apic& apic, uint32_t offset) {
-  return apic.regs[offset >> 4];
-}
-
 void check_invariants(kvml_apic& apic) {
   bool requested = false;
-  for (uint32_t i = 0; i < 8; ++i) requested |= word(apic, KVML_APIC_IRR + 16 * i) != 0;
+  for (uint32_t i = 0; i < 8; ++i) requested |= apic.regs[KVML_APIC_IRR + i] != 0;
   require(!requested || apic.irr_any);
   for (const uint32_t table : {KVML_APIC_IRR, KVML_APIC_ISR, KVML_APIC_TMR}) {
-    require((word(apic, table) & 0xffff) == 0);
+    require((apic.regs[table] & 0xffff) == 0);
   }
   require(apic.tsc_deadline == 0 || apic.deadline_ns == 0);
   require((apic.base & KVML_APIC_BASE_ENABLE) != 0 || (apic.base & KVML_APIC_BASE_X2APIC) == 0);
   const int vector = kvml_apic_pending(&apic);
   require(vector >= -1 && vector < 256);
-  require(vector < 0 || (vector & 0xf0) > static_cast<int>(word(apic, KVML_APIC_PPR) & 0xf0));
+  require(vector < 0 ||
+          (vector & 0xf0) >
+              static_cast<int>(kvml_apic_page_read(&apic, KVML_APIC_PPR * 16, 4) & 0xf0));
 }
 
-void check_effects(const kvml_apic_effects& effects) {
-  const auto has = [&](kvml_apic_effect_flag flag) { return (effects.flags & flag) != 0; };
-  require(!has(KVML_APIC_EFFECT_EOI) || effects.eoi_vector >= 16);
-  require(!has(KVML_APIC_EFFECT_SEND) || effects.message.delivery > KVML_APIC_LOWEST_PRIORITY ||
-          effects.message.vector >= 16);
+void check_effects(const kvml_apic& apic) {
+  const auto has = [&](kvml_apic_effect effect) { return (apic.effects & effect) != 0; };
+  require(!has(KVML_APIC_EFFECT_EOI) || apic.eoi_vector >= 16);
+  require(!has(KVML_APIC_EFFECT_SEND) || apic.message.delivery > KVML_APIC_LOWEST_PRIORITY ||
+          apic.message.vector >= 16);
 }
 
-void restore(kvml_apic& apic, const Step& step, uint64_t now_ns, kvml_apic_effects& effects) {
+void restore(kvml_apic& apic, const Step& step) {
   kvm_lapic_state state;
-  kvml_apic_save(&apic, &state, now_ns);
+  kvml_apic_save(&apic, &state);
   std::memcpy(&state.regs[(step.place & 0x3f) * 16], &step.value, sizeof(uint32_t));
-  if (kvml_apic_restore(&apic, &state, now_ns, &effects) != 0) return;
+  if (kvml_apic_restore(&apic, &state) != 0) return;
   kvm_lapic_state again;
-  kvml_apic_save(&apic, &again, now_ns);
+  kvml_apic_save(&apic, &again);
   const kvm_lapic_state first = again;
-  require(kvml_apic_restore(&apic, &again, now_ns, &effects) == 0);
-  kvml_apic_save(&apic, &again, now_ns);
+  require(kvml_apic_restore(&apic, &again) == 0);
+  kvml_apic_save(&apic, &again);
   require(std::memcmp(&first, &again, sizeof(first)) == 0);
 }
 
-void accept(kvml_apic& apic, const Step& step, kvml_apic_effects& effects) {
+void accept(kvml_apic& apic, const Step& step) {
   kvml_apic_message message{};
   message.destination = static_cast<uint32_t>(step.value >> 32);
-  message.vector = step.argument;
-  message.delivery = step.place & 7;
   message.shorthand = (step.place >> 3) & 3;
   message.logical = (step.place >> 5) & 1;
-  message.level_triggered = (step.place >> 6) & 1;
-  message.deasserted = (step.place >> 7) & 1;
   message.wide = (step.place >> 8) & 1;
-  if (kvml_apic_matches(&apic, &message, nullptr)) kvml_apic_accept(&apic, &message, &effects);
+  if (kvml_apic_matches(&apic, &message, nullptr))
+    kvml_apic_accept(&apic, step.argument, ((step.place >> 6) & 1) != 0);
 }
 
-void run(kvml_apic& apic, const Step& step, uint64_t& now_ns) {
+void run(kvml_apic& apic, const Step& step) {
   constexpr uint8_t kPhysicalBits = 39;
-  kvml_apic_effects effects{};
   uint64_t ignored = 0;
+  apic.effects = 0;
   switch (step.operation % 13) {
     case 0:
-      kvml_apic_page_write(&apic, step.place & 0xff0, 4, step.value, now_ns, &effects);
+      kvml_apic_page_write(&apic, step.place & 0xff0, 4, step.value);
       break;
     case 1:
-      kvml_apic_page_write(&apic, step.place & 0xfff, 1U << (step.argument & 3), step.value, now_ns,
-                           &effects);
+      kvml_apic_page_write(&apic, step.place & 0xfff, 1U << (step.argument & 3), step.value);
       break;
     case 2:
-      kvml_apic_page_read(&apic, step.place & 0xfff, 1U << (step.argument & 3), now_ns);
+      kvml_apic_page_read(&apic, step.place & 0xfff, 1U << (step.argument & 3));
       break;
     case 3:
-      kvml_apic_msr_write(&apic, 0x800 + (step.place & 0xff), step.value, now_ns, &effects);
+      kvml_apic_msr_write(&apic, 0x800 + (step.place & 0xff), step.value);
       break;
     case 4:
-      kvml_apic_msr_read(&apic, step.place, now_ns, &ignored);
+      kvml_apic_msr_read(&apic, step.place, &ignored);
       break;
     case 5:
-      kvml_apic_write_base(&apic, step.value, kPhysicalBits, (step.argument & 1) != 0, &effects);
+      kvml_apic_write_base(&apic, step.value, kPhysicalBits, (step.argument & 1) != 0);
       break;
     case 6:
-      kvml_apic_restore_base(&apic, KVML_APIC_DEFAULT_BASE | (step.value & 0xf00), kPhysicalBits,
-                             &effects);
+      kvml_apic_restore_base(&apic, KVML_APIC_DEFAULT_BASE | (step.value & 0xf00), kPhysicalBits);
       break;
     case 7:
-      kvml_apic_write_tsc_deadline(&apic, step.value, &effects);
+      kvml_apic_write_tsc_deadline(&apic, step.value);
       break;
     case 8:
-      kvml_apic_write_cr8(&apic, step.value & 0xf, &effects);
+      apic.regs[KVML_APIC_TPR] = (step.value & 0xf) << 4;
       break;
     case 9:
-      accept(apic, step, effects);
+      accept(apic, step);
       break;
     case 10:
-      now_ns += step.value >> (step.argument & 63);
-      now_ns &= ~(1ULL << 63);
-      kvml_apic_timer_expired(&apic, now_ns, step.place, &effects);
+      kvml_test_now_ns += step.value >> (step.argument & 63);
+      kvml_test_now_ns &= ~(1ULL << 63);
+      kvml_apic_timer_expired(&apic, step.place);
       break;
     case 11:
-      restore(apic, step, now_ns, effects);
+      restore(apic, step);
       break;
     default:
       if (const int vector = kvml_apic_pending(&apic); vector >= 0) {
         kvml_apic_acknowledge(&apic, static_cast<uint8_t>(vector));
       }
   }
-  check_effects(effects);
+  check_effects(apic);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   kvml_apic apic{};
-  kvml_apic_power_up(&apic, 3, false);
-  uint64_t now_ns = 1;
+  kvml_apic_power_up(&apic, 3);
+  kvml_test_now_ns = 1;
   for (; size >= sizeof(Step); data += sizeof(Step), size -= sizeof(Step)) {
     Step step;
     std::memcpy(&step, data, sizeof(step));
-    run(apic, step, now_ns);
+    run(apic, step);
     check_invariants(apic);
   }
   return 0;

@@ -69,6 +69,36 @@ void routing_refused(const Descriptor& system) {
          "unknown flags are accepted");
 }
 
+// GSIs are 0 to 4095, each with one route at most; a table replaces the one before.
+void routing_table(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  machine.start_waiting();
+  const auto raise = [&machine](std::uint32_t gsi) {
+    kvm_irq_level line{};
+    line.irq = gsi;
+    line.level = 1;
+    return machine.vm().try_ioctl(KVM_IRQ_LINE_STATUS, &line) >= 0 ? line.status : 0;
+  };
+  Table<kvm_irq_routing, kvm_irq_routing_entry, 2> two;
+  two->nr = 2;
+  two->entries[0] = message_route(4095, 0x51)->entries[0];
+  two->entries[1] = message_route(3, 0x53)->entries[0];
+  KVM_ABI_IOCTL(machine.vm(), KVM_SET_GSI_ROUTING, two.get());
+  expect(raise(3) == 1, "GSI 3 reaches nobody");
+  machine.vcpu().expect_vector(0x53, "the second route");
+  expect(raise(4095) == 1, "the last GSI reaches nobody");
+  machine.vcpu().expect_vector(0x51, "the first route");
+  two->entries[1].gsi = 4095;
+  expect(machine.vm().try_ioctl(KVM_SET_GSI_ROUTING, two.get()) == -EINVAL, "a GSI has two routes");
+  two->entries[1].gsi = 4096;
+  expect(machine.vm().try_ioctl(KVM_SET_GSI_ROUTING, two.get()) == -EINVAL, "GSI 4096 is accepted");
+  expect(raise(3) == 1, "a refused table took the old one's place");
+  machine.vcpu().expect_vector(0x53, "a route after a refused table");
+  two->nr = 0;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SET_GSI_ROUTING, two.get());
+  expect(raise(3) <= 0, "a GSI without a route reaches somebody");
+}
+
 kvm_ioeventfd kick(const Event& event, std::uint64_t address, std::uint32_t length,
                    std::uint32_t flags, std::uint64_t match = 0) {
   kvm_ioeventfd made{};
@@ -158,6 +188,7 @@ void ioeventfd_refused(const Descriptor& system) {
 constexpr Case kCases[] = {
     {"irqfd", irqfd},
     {"routing-refused", routing_refused},
+    {"routing-table", routing_table},
     {"ioeventfd-mmio", ioeventfd_mmio},
     {"ioeventfd-match", ioeventfd_match},
     {"ioeventfd-port", ioeventfd_port},

@@ -144,6 +144,59 @@ void signal_msi(const Descriptor& system) {
          "a message to nobody reaches somebody");
 }
 
+// CR8 is the upper half of the LAPIC's task priority.
+void task_priority(const Descriptor& system) {
+  constexpr std::size_t kTpr = 0x80;
+  Machine machine(system, Interrupts::kSplit);
+  kvm_sregs sregs = machine.vcpu().sregs();
+  sregs.cr8 = 5;
+  machine.vcpu().set_sregs(sregs);
+  kvm_lapic_state lapic{};
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_LAPIC, &lapic);
+  expect_equal(static_cast<std::uint8_t>(lapic.regs[kTpr]), 0x50, "the task priority");
+  lapic.regs[kTpr] = 0x7a;
+  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_LAPIC, &lapic);
+  expect_equal(machine.vcpu().sregs().cr8, 7, "CR8");
+}
+
+// Messages that are no interrupt with a vector.
+void message_modes(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit, 2);
+  machine.start_waiting();
+  kvm_msi msi{};
+  msi.address_lo = 0xfee00000;
+  msi.data = 0x451;
+  expect(KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi) > 0, "an NMI reaches nobody");
+  machine.vcpu().expect_vector(2, "an NMI by message");
+  kvm_mp_state state{};
+  msi.address_lo = 0xfee01000;
+  msi.data = 0x500;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi);
+  KVM_ABI_IOCTL(machine.vcpu(1).fd(), KVM_GET_MP_STATE, &state);
+  expect_equal(state.mp_state, KVM_MP_STATE_INIT_RECEIVED, "the state after INIT by message");
+  msi.data = 0x612;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi);
+  KVM_ABI_IOCTL(machine.vcpu(1).fd(), KVM_GET_MP_STATE, &state);
+  expect_equal(state.mp_state, KVM_MP_STATE_RUNNABLE, "the state after SIPI by message");
+  expect_equal(machine.vcpu(1).sregs().cs.base, 0x12000, "the base of CS after SIPI by message");
+}
+
+// Only pins of the IOAPIC have an end that user space waits for, and only by level.
+void other_eoi(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  machine.start_waiting();
+  constexpr std::uint32_t kLevelAsserted = 0x8000 | 0x4000;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SET_GSI_ROUTING, message_route(200, kLevelAsserted | 0x55).get());
+  kvm_msi msi{};
+  msi.address_lo = 0xfee00000;
+  msi.data = kLevelAsserted | 0x55;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi);
+  machine.vcpu().expect_vector(0x55, "a level-triggered message of no pin");
+  msi.data = 0x65;
+  KVM_ABI_IOCTL(machine.vm(), KVM_SIGNAL_MSI, &msi);
+  machine.vcpu().expect_vector(0x65, "the next message, without an exit for the end");
+}
+
 // Level-triggered, so that the end of interrupt goes to the IOAPIC in user space.
 void ioapic_eoi(const Descriptor& system) {
   Machine machine(system, Interrupts::kSplit);
@@ -172,6 +225,9 @@ constexpr Case kCases[] = {
     {"self-ipi", self_ipi},
     {"start-processor", start_processor},
     {"signal-msi", signal_msi},
+    {"task-priority", task_priority},
+    {"message-modes", message_modes},
+    {"other-eoi", other_eoi},
     {"ioapic-eoi", ioapic_eoi},
 };
 

@@ -114,8 +114,8 @@ void expect_port(Vcpu& vcpu, std::uint16_t port) {
 }
 
 // One round: eventfd written, KVM_RUN takes the interrupt, its handler and its end, two port exits.
-void interrupts(const Descriptor& system) {
-  Machine machine(system, Interrupts::kSplit);
+void interrupts(const Descriptor& system, const char* name, unsigned processors) {
+  Machine machine(system, Interrupts::kSplit, processors);
   machine.start_waiting();
   machine.load_long(repeat_interrupt());
   machine.vcpu().expect_end("the guest is ready");
@@ -133,7 +133,7 @@ void interrupts(const Descriptor& system) {
     run_once(machine.vcpu(), KVM_EXIT_IO);
     expect_port(machine.vcpu(), kEndPort);
   });
-  print("irqfd-and-two-port-exits", ticks, kRounds);
+  print(name, ticks, kRounds);
 }
 
 }  // namespace
@@ -145,7 +145,8 @@ void measure(const Descriptor& system) {
   ept_faults(system, "ept-fault-in-sequence", true);
   // Downwards no page is behind one that was asked for: each fault stands alone.
   ept_faults(system, "ept-fault-alone", false);
-  interrupts(system);
+  interrupts(system, "irqfd-and-two-port-exits", 1);
+  interrupts(system, "irqfd-among-32-processors", 32);
 }
 
 }  // namespace kvm_abi

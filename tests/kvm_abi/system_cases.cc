@@ -2,9 +2,12 @@
 
 #include <errno.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "tests/kvm_abi/machine.h"
+
+KVM_ABI_GUEST(long_done)
 
 namespace kvm_abi {
 namespace {
@@ -114,6 +117,52 @@ void clock(const Descriptor& system) {
          "the clock is not what was set");
 }
 
+/// struct pvclock_vcpu_time_info of the kernel.
+struct GuestTime {
+  std::uint32_t version;
+  std::uint32_t pad;
+  std::uint64_t tsc_timestamp;
+  std::uint64_t system_time;
+  std::uint32_t multiplier;
+  std::int8_t shift;
+  std::uint8_t flags;
+
+  double ns_per_tick() const { return std::ldexp(multiplier, shift - 32); }
+  double ns(std::uint64_t tsc) const {
+    return static_cast<double>(system_time) +
+           static_cast<double>(tsc - tsc_timestamp) * ns_per_tick();
+  }
+};
+
+// What a guest computes from its page is what KVM_GET_CLOCK says, also after the clock was moved.
+void guest_clock(const Descriptor& system) {
+  constexpr std::uint32_t kSystemTime = 0x4b564d01;
+  for (const std::uint64_t start : {0ull, 5'000'000'000'000ull}) {
+    Machine machine(system);
+    Vcpu& vcpu = machine.vcpu();
+    vcpu.set_cpuid(system);
+    vcpu.set_msr(kSystemTime, kData | 1);
+    kvm_clock_data data{};
+    data.clock = start;
+    KVM_ABI_IOCTL(machine.vm(), KVM_SET_CLOCK, &data);
+    machine.load_long(long_done());
+    vcpu.expect_end("the guest whose page is to be written");
+    GuestTime time;
+    std::memcpy(&time, machine.memory() + kData, sizeof(time));
+    expect(time.version != 0 && time.version % 2 == 0, "the page is not complete");
+    const int khz = KVM_ABI_IOCTL(vcpu.fd(), KVM_GET_TSC_KHZ);
+    expect(std::abs(time.ns_per_tick() * khz / 1e6 - 1) < 1e-6, "the guest's clock runs wrong");
+    const double before = time.ns(vcpu.msr(0x10));
+    KVM_ABI_IOCTL(machine.vm(), KVM_GET_CLOCK, &data);
+    const double after = time.ns(vcpu.msr(0x10));
+    const auto clock = static_cast<double>(data.clock);
+    constexpr double kToleranceNs = 1e6;
+    expect(before - kToleranceNs < clock && clock < after + kToleranceNs,
+           "the page's time is not KVM_GET_CLOCK's");
+    expect_equal(vcpu.msr(kSystemTime), kData | 1, "the MSR");
+  }
+}
+
 constexpr Case kCases[] = {
     {"api-version", api_version},
     {"unknown-ioctl", unknown_ioctl},
@@ -126,6 +175,7 @@ constexpr Case kCases[] = {
     {"bad-pointer", bad_pointer},
     {"identity-map", identity_map},
     {"clock", clock},
+    {"guest-clock", guest_clock},
 };
 
 }  // namespace
