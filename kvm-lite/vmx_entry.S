@@ -39,14 +39,9 @@ SYM_FUNC_START(kvml_vmx_enter)
 	mov	5*8(%rax), %rbp
 	mov	6*8(%rax), %rsi
 	mov	7*8(%rax), %rdi
-	mov	8*8(%rax), %r8
-	mov	9*8(%rax), %r9
-	mov	10*8(%rax), %r10
-	mov	11*8(%rax), %r11
-	mov	12*8(%rax), %r12
-	mov	13*8(%rax), %r13
-	mov	14*8(%rax), %r14
-	mov	15*8(%rax), %r15
+	.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov	\n*8(%rax), %r\n
+	.endr
 	mov	(%rax), %rax
 	/* MDS and its relatives: nothing of the host is left in the buffers. */
 	CLEAR_CPU_BUFFERS
@@ -68,32 +63,16 @@ SYM_INNER_LABEL(kvml_vmx_exit_point, SYM_L_GLOBAL)
 	mov	%rbp, 5*8(%rax)
 	mov	%rsi, 6*8(%rax)
 	mov	%rdi, 7*8(%rax)
-	mov	%r8, 8*8(%rax)
-	mov	%r9, 9*8(%rax)
-	mov	%r10, 10*8(%rax)
-	mov	%r11, 11*8(%rax)
-	mov	%r12, 12*8(%rax)
-	mov	%r13, 13*8(%rax)
-	mov	%r14, 14*8(%rax)
-	mov	%r15, 15*8(%rax)
+	.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov	%r\n, \n*8(%rax)
+	.endr
 	pop	(%rax)
 	xor	%eax, %eax
 
 .Lclean:
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%ebx, %ebx
-	xor	%ebp, %ebp
-	xor	%esi, %esi
-	xor	%edi, %edi
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+	.irp r, ecx, edx, ebx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xor	%\r, %\r
+	.endr
 	/* Return addresses that the guest put into the RSB are gone before the first RET. */
 	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT,\
 			   X86_FEATURE_RSB_VMEXIT_LITE
