@@ -37,32 +37,18 @@ void kvml_interrupts_destroy(struct kvml_vm *vm)
 
 static struct kvml_routes *build_routes(const struct kvm_irq_routing_entry *entries, u32 count)
 {
-	struct kvml_apic_message *message;
+	const int gsis = kvml_routes_gsis(entries, count);
 	struct kvml_routes *routes;
-	u32 gsis = 0;
-	u32 i;
 
-	for (i = 0; i < count; i++) {
-		/* A device id means nothing on x86; KVM lets it pass, too. */
-		if (entries[i].type != KVM_IRQ_ROUTING_MSI || entries[i].gsi >= KVML_ROUTES_MAX ||
-		    (entries[i].flags & ~KVM_MSI_VALID_DEVID))
-			return ERR_PTR(-EINVAL);
-		gsis = max(gsis, entries[i].gsi + 1);
-	}
+	if (gsis < 0)
+		return ERR_PTR(gsis);
 	routes = kvzalloc(struct_size(routes, messages, gsis), GFP_KERNEL_ACCOUNT);
 	if (!routes)
 		return ERR_PTR(-ENOMEM);
 	routes->count = gsis;
-	for (i = 0; i < gsis; i++)
-		routes->messages[i].delivery = KVML_APIC_NOWHERE;
-	for (i = 0; i < count; i++) {
-		message = &routes->messages[array_index_nospec(entries[i].gsi, gsis)];
-		if (message->delivery != KVML_APIC_NOWHERE) {
-			kvfree(routes);
-			return ERR_PTR(-EINVAL);
-		}
-		*message = kvml_apic_message_of_msi(entries[i].u.msi.address_lo,
-						    entries[i].u.msi.data);
+	if (kvml_routes_fill(routes->messages, gsis, entries, count)) {
+		kvfree(routes);
+		return ERR_PTR(-EINVAL);
 	}
 	return routes;
 }

@@ -246,8 +246,9 @@ int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size
 /* ----- ept.c ----- */
 int kvml_ept_create(struct kvml_vm *vm);
 void kvml_ept_destroy(struct kvml_vm *vm);
-/* Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write to read-only
- * memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
+/*
+ * Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write
+ * to read-only memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 /* After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held. */

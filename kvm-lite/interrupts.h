@@ -20,6 +20,7 @@
 #include <linux/spinlock.h>
 #include <asm/pvclock-abi.h>
 
+#include "irq_routing.h"
 #include "lapic_state.h"
 
 struct kvml_vm;
@@ -41,13 +42,7 @@ struct kvml_lapic {
 	int eoi_vector;			/* for user space's IOAPIC, or -1; the vCPU's thread only */
 };
 
-/* GSIs 0 to 4095, as many as KVM's table has routes. */
-#define KVML_ROUTES_MAX	4096u
-
-/*
- * What each GSI sends. There is neither IOAPIC nor PIC in here, so a GSI has one route at most, and
- * it is a message; user space, which owns the IOAPIC, turns its pins into such routes.
- */
+/* Published by RCU, and never changed. */
 struct kvml_routes {
 	struct rcu_head rcu;
 	u32 count;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "irq_routing.h"
+
+#include <linux/kvm.h>
+
+int kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count)
+{
+	u32 gsis = 0;
+	u32 i;
+
+	for (i = 0; i < count; i++) {
+		/* A device id means nothing on x86; KVM lets it pass, too. */
+		if (entries[i].type != KVM_IRQ_ROUTING_MSI || entries[i].gsi >= KVML_ROUTES_MAX ||
+		    (entries[i].flags & ~KVM_MSI_VALID_DEVID))
+			return -EINVAL;
+		if (entries[i].gsi >= gsis)
+			gsis = entries[i].gsi + 1;
+	}
+	return (int)gsis;
+}
+
+int kvml_routes_fill(struct kvml_apic_message *messages, u32 gsis,
+		     const struct kvm_irq_routing_entry *entries, u32 count)
+{
+	u32 i;
+
+	for (i = 0; i < gsis; i++)
+		messages[i].delivery = KVML_APIC_NOWHERE;
+	for (i = 0; i < count; i++) {
+		struct kvml_apic_message *message;
+
+		if (entries[i].gsi >= gsis)
+			return -EINVAL;
+		message = &messages[array_index_nospec(entries[i].gsi, gsis)];
+		if (message->delivery != KVML_APIC_NOWHERE)
+			return -EINVAL;
+		*message = kvml_apic_message_of_msi(entries[i].u.msi.address_lo,
+						    entries[i].u.msi.data);
+	}
+	return 0;
+}

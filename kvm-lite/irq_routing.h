@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What each GSI sends. There is neither IOAPIC nor PIC in here, so a GSI has one route at most, and
+ * it is a message; user space, which owns the IOAPIC, turns its pins into such routes. Pure: gsi.c
+ * allocates and publishes the table.
+ */
+#ifndef KVML_IRQ_ROUTING_H
+#define KVML_IRQ_ROUTING_H
+
+#include "lapic_state.h"
+
+struct kvm_irq_routing_entry;
+
+/* GSIs 0 to 4095, as many as KVM's table has routes. */
+#define KVML_ROUTES_MAX	4096u
+
+/* How many GSIs the table has to have; -EINVAL: entries that are refused. */
+int kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count);
+/*
+ * Fills the table of @gsis messages. -EINVAL: two routes of one GSI, or one beyond the table. A
+ * message that reaches no LAPIC is no route.
+ */
+int kvml_routes_fill(struct kvml_apic_message *messages, u32 gsis,
+		     const struct kvm_irq_routing_entry *entries, u32 count);
+
+#endif /* KVML_IRQ_ROUTING_H */
