@@ -156,12 +156,12 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 	case KVM_SET_GSI_ROUTING:
 		return no_lapic ?: kvml_set_gsi_routing(vm, user);
 	case KVM_IRQ_LINE:
-		if (no_lapic)
-			return -ENXIO;
+	case KVM_IRQ_LINE_STATUS:
+		if (no_lapic || fault)
+			return no_lapic ? -ENXIO : fault;
 		/* All routes are messages: raising a line sends one, lowering it means nothing. */
-		if (!fault && u.line.level)
-			kvml_signal_gsi(vm, u.line.irq);
-		return fault;
+		u.line.status = u.line.level ? kvml_signal_gsi(vm, u.line.irq) : 0;
+		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, &u, command);
 	case KVM_IOEVENTFD:
 		return fault ?: kvml_ioeventfd(vm, &u.ioeventfd);
 	case KVM_GET_CLOCK:

@@ -102,7 +102,7 @@ void run(kvml_apic& apic, const Step& step) {
       kvml_apic_write_tsc_deadline(&apic, step.value);
       break;
     case 8:
-      apic.regs[KVML_APIC_TPR] = (step.value & 0xf) << 4;
+      apic.regs[KVML_APIC_TPR] = static_cast<uint32_t>(step.value & 0xf) << 4;
       break;
     case 9:
       accept(apic, step);
