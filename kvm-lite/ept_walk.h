@@ -16,7 +16,6 @@
 #define KVML_EPT_LEAF_LEVEL	1
 #define KVML_EPT_LARGE_LEVEL	2
 #define KVML_EPT_ROOT_LEVEL	4
-#define KVML_EPT_GFN_BITS	36	/* what four levels reach */
 
 #define KVML_EPT_READ		BIT_ULL(0)
 #define KVML_EPT_WRITE		BIT_ULL(1)

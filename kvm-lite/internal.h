@@ -251,7 +251,9 @@ void kvml_ept_destroy(struct kvml_vm *vm);
  * to read-only memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
-/* After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held. */
+/*
+ * After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held.
+ */
 void kvml_ept_flush(struct kvml_vm *vm);
 
 /* ----- vcpu.c ----- */

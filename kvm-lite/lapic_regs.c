@@ -137,12 +137,12 @@ void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline)
 bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc)
 {
 	const u32 entry = apic->regs[KVML_APIC_LVT_TIMER];
+	const u64 now_ns = apic->deadline_ns ? kvml_now_ns() : 0;
 
 	if (apic->tsc_deadline && guest_tsc >= apic->tsc_deadline) {
 		apic->tsc_deadline = 0;
-	} else if (apic->deadline_ns && kvml_now_ns() >= apic->deadline_ns) {
+	} else if (apic->deadline_ns && now_ns >= apic->deadline_ns) {
 		const u64 period = delay_ns(apic, apic->regs[KVML_APIC_TIMER_INITIAL]);
-		const u64 now_ns = kvml_now_ns();
 		const u64 late = now_ns - apic->deadline_ns;
 
 		/* What was missed while the host was late is not made up for. */

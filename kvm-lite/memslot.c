@@ -129,21 +129,23 @@ void kvml_free_slots(struct kvml_vm *vm)
 		kvfree(vm->slots[id].dirty);
 }
 
-/* Where the process has @gpa, or null; slots_lock held. */
-static inline void __user *locate(struct kvml_vm *vm, u64 gpa, bool write)
+/* The slot of @gpa, or null if there is none, or no writing to it; slots_lock held. */
+static struct kvml_memslot *usable_slot(struct kvml_vm *vm, u64 gpa, bool write)
 {
-	const struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
+	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
 
-	if (!slot || (write && (slot->flags & KVM_MEM_READONLY)))
-		return NULL;
+	return slot && write && (slot->flags & KVM_MEM_READONLY) ? NULL : slot;
+}
+
+/* Where the process has @gpa. */
+static void __user *locate(const struct kvml_memslot *slot, u64 gpa)
+{
 	return (void __user *)(slot->hva + (gpa - (slot->gfn << PAGE_SHIFT)));
 }
 
 /* slots_lock held. */
-static void mark_dirty(struct kvml_vm *vm, u64 gpa)
+static void mark_dirty(struct kvml_vm *vm, struct kvml_memslot *slot, u64 gpa)
 {
-	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
-
 	if (!slot->dirty)
 		return;
 	spin_lock(&vm->ept.lock);
@@ -158,14 +160,14 @@ static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool wr
 	down_read(&vm->slots_lock);
 	while (size && !left) {
 		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
-		void __user *user = locate(vm, gpa, write);
+		struct kvml_memslot *slot = usable_slot(vm, gpa, write);
 
 		left = part;
-		if (user && write) {
-			left = copy_to_user(user, data, part);
-			mark_dirty(vm, gpa);
-		} else if (user) {
-			left = copy_from_user(data, user, part);
+		if (slot && write) {
+			left = copy_to_user(locate(slot, gpa), data, part);
+			mark_dirty(vm, slot, gpa);
+		} else if (slot) {
+			left = copy_from_user(data, locate(slot, gpa), part);
 		}
 		gpa += part;
 		data += part;
@@ -188,19 +190,22 @@ int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size)
 int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size)
 {
 	u32 old_half = old;
+	struct kvml_memslot *slot;
 	void __user *user;
-	int outcome;
+	int outcome = -EFAULT;
 
 	down_read(&vm->slots_lock);
-	user = locate(vm, gpa, true);
-	if (!user)
-		outcome = -EFAULT;
-	else if (size == sizeof(u64))
+	slot = usable_slot(vm, gpa, true);
+	if (!slot)
+		goto out;
+	user = locate(slot, gpa);
+	if (size == sizeof(u64))
 		outcome = __try_cmpxchg_user((u64 __user *)user, &old, value, wide_fault);
 	else
 		outcome = __try_cmpxchg_user((u32 __user *)user, &old_half, value, narrow_fault);
 	if (!outcome)
-		mark_dirty(vm, gpa);
+		mark_dirty(vm, slot, gpa);
+out:
 	up_read(&vm->slots_lock);
 	return outcome > 0 ? -EAGAIN : outcome;
 }

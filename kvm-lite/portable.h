@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the pure files of kvm-lite need from their surroundings: fixed-width types, errno values,
- * memory functions and the time. They are compiled twice, into the module and into tests in user space, so they
- * include this header and uapi headers, and nothing else.
+ * memory functions and the time. They are compiled twice, into the module and into tests in user
+ * space, so they include this header and uapi headers, and nothing else.
  */
 #ifndef KVML_PORTABLE_H
 #define KVML_PORTABLE_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A vCPU: its way into and out of a processor, its reset, its descriptor and its life. */
+/* A vCPU: its way into and out of a processor, its descriptor and its life. */
 #include "internal.h"
 
 #include <linux/anon_inodes.h>
@@ -7,7 +7,6 @@
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/slab.h>
-#include <asm/debugreg.h>
 #include <asm/desc.h>
 #include <asm/fpu/xcr.h>
 #include <asm/segment.h>

@@ -334,9 +334,8 @@ bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 	/* First of all: an interrupt may turn VMX off as long as nobody is here. */
 	WRITE_ONCE(cpu->in_use, true);
 	moved = READ_ONCE(vcpu->vmcs_cpu) != smp_processor_id();
-	if (moved)
-		clear_vmcs(vcpu);
 	if (moved) {
+		clear_vmcs(vcpu);
 		local_irq_save(flags);
 		enable_this_cpu(cpu);
 		/* A VMCS that was never loaded has to be cleared, too. */

@@ -23,7 +23,7 @@ struct kvml_vmx_config {
 	bool accessed_dirty;
 	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
-	u64 efer, pat, star, lstar, cstar, fmask;	/* of the host */
+	u64 efer, pat, star, lstar, fmask;	/* of the host */
 };
 
 extern struct kvml_vmx_config kvml_vmx;

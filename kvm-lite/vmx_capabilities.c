@@ -119,7 +119,6 @@ int kvml_vmx_read_capabilities(void)
 	rdmsrl(MSR_IA32_CR_PAT, kvml_vmx.pat);
 	rdmsrl(MSR_STAR, kvml_vmx.star);
 	rdmsrl(MSR_LSTAR, kvml_vmx.lstar);
-	rdmsrl(MSR_CSTAR, kvml_vmx.cstar);
 	rdmsrl(MSR_SYSCALL_MASK, kvml_vmx.fmask);
 	read_mitigations();
 	return read_controls() ?: read_ept();
