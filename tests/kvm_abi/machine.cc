@@ -191,11 +191,15 @@ void Vcpu::set_sregs(const kvm_sregs& sregs) {
   KVM_ABI_IOCTL(fd_, KVM_SET_SREGS, &copy);
 }
 
-void Vcpu::set_cpuid(const Descriptor& system) {
-  constexpr std::uint32_t kEntries = 128;
-  Table<kvm_cpuid2, kvm_cpuid_entry2, kEntries> table;
-  table->nent = kEntries;
+CpuidTable device_cpuid(const Descriptor& system) {
+  CpuidTable table;
+  table->nent = CpuidTable::kRoom;
   KVM_ABI_IOCTL(system, KVM_GET_SUPPORTED_CPUID, table.get());
+  return table;
+}
+
+void Vcpu::set_cpuid(const Descriptor& system) {
+  CpuidTable table = device_cpuid(system);
   for (std::uint32_t i = 0; i < table->nent; ++i)
     if (table->entries[i].function == 1)
       table->entries[i].ecx |= 1u << 24 | 1u << 21;  // TSC deadline, x2APIC.

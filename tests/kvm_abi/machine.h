@@ -54,6 +54,7 @@ using Guest = std::span<const char>;
 template <typename Head, typename Entry, std::size_t kCount>
 class Table final {
  public:
+  static constexpr std::uint32_t kRoom = kCount;
   Head* get() { return reinterpret_cast<Head*>(raw_.data()); }
   Head* operator->() { return get(); }
 
@@ -69,6 +70,7 @@ OneRoute message_route(std::uint32_t gsi, std::uint32_t data);
 /// "0x..."
 std::string hex(std::uint64_t value);
 
+using CpuidTable = Table<kvm_cpuid2, kvm_cpuid_entry2, 128>;
 static_assert(sizeof(kvm_cpuid2) == 8 && sizeof(kvm_msrs) == 8 && sizeof(kvm_signal_mask) == 4);
 
 class Descriptor final {
@@ -160,6 +162,9 @@ class Machine final {
 
 /// The device offers the capability, or Absent.
 int need_capability(const Descriptor& descriptor, int capability, const char* name);
+
+/// What KVM_GET_SUPPORTED_CPUID gives.
+CpuidTable device_cpuid(const Descriptor& system);
 
 struct Case {
   const char* name;

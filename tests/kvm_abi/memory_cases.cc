@@ -20,17 +20,18 @@ constexpr std::size_t kSecondBytes = 0x10000;
 
 class Pages final {
  public:
-  Pages()
-      : at_(mmap(nullptr, kSecondBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                 0)) {
+  explicit Pages(std::size_t bytes = kSecondBytes)
+      : bytes_(bytes),
+        at_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
     if (at_ == MAP_FAILED) throw std::runtime_error("no memory for a slot");
   }
-  ~Pages() { munmap(at_, kSecondBytes); }
+  ~Pages() { munmap(at_, bytes_); }
   Pages(const Pages&) = delete;
   Pages& operator=(const Pages&) = delete;
   std::uint32_t* words() { return static_cast<std::uint32_t*>(at_); }
 
  private:
+  std::size_t bytes_;
   void* at_;
 };
 
@@ -143,14 +144,9 @@ void discarded_pages(const Descriptor& system) {
 // so that a hypervisor has to split it in between.
 void large_page(const Descriptor& system) {
   constexpr std::size_t kLarge = 2u << 20;
-  struct Mapping {
-    void* at =
-        mmap(nullptr, 2 * kLarge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ~Mapping() { munmap(at, 2 * kLarge); }
-  } mapping;
-  expect(mapping.at != MAP_FAILED, "no memory for a slot");
-  const auto first = reinterpret_cast<std::uintptr_t>(mapping.at);
-  auto* const page = static_cast<char*>(mapping.at) + (kLarge - first % kLarge) % kLarge;
+  Pages pages(2 * kLarge);
+  const auto first = reinterpret_cast<std::uintptr_t>(pages.words());
+  auto* const page = reinterpret_cast<char*>(pages.words()) + (kLarge - first % kLarge) % kLarge;
   madvise(page, kLarge, MADV_HUGEPAGE);
   const Guest code = store_and_return();
   std::memcpy(page + 0x5000, code.data(), code.size());

@@ -85,10 +85,7 @@ void sregs_without_entry(const Descriptor& system) {
 
 // The device's table, without NX, PCID and SMEP, and with x87 alone to be saved by XSAVE.
 void set_poor_cpuid(Machine& machine) {
-  constexpr std::uint32_t kEntries = 128;
-  Table<kvm_cpuid2, kvm_cpuid_entry2, kEntries> table;
-  table->nent = kEntries;
-  KVM_ABI_IOCTL(machine.system(), KVM_GET_SUPPORTED_CPUID, table.get());
+  CpuidTable table = device_cpuid(machine.system());
   for (std::uint32_t i = 0; i < table->nent; ++i) {
     kvm_cpuid_entry2& entry = table->entries[i];
     if (entry.function == 1) entry.ecx &= ~(1u << 17);

@@ -35,7 +35,7 @@ done </tmp/names
 # The matrix: each ioctl's answer to a senseless argument. An unknown one of a vCPU is EINVAL with KVM.
 printf '%-7s %-32s %-10s %s\n' level ioctl kvm-intel kvm-lite
 awk '$1 != "ioctl" { next }
-  FNR == NR { intel[$2, $3] = $4; next }
+  FILENAME == ARGV[1] { intel[$2, $3] = $4; next }
   { printf "%-7s %-32s %-10s %s\n", $2, $3, intel[$2, $3], $4 }' /tmp/intel-ioctls /tmp/lite-ioctls
 for file in $ran; do
   tail -n 1 /tmp/$file
