@@ -12,11 +12,13 @@
 
 enum { EAX, EBX, ECX, EDX, REGISTERS };
 
-/* Of leaf 1 in ECX, but APIC in EDX, and of leaf 7 in EBX. */
+/* Of leaf 1 in ECX, but APIC in EDX. */
 #define X2APIC_BIT	21
 #define OSXSAVE_BIT	27
 #define APIC_BIT	9
-#define INVPCID_BIT	10
+/* Of leaf 7 in ECX. */
+#define PKU_BIT		3
+#define OSPKE_BIT	4
 
 /* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
 #define LEAF1_ECX	0x76da3203u
@@ -29,17 +31,24 @@ enum { EAX, EBX, ECX, EDX, REGISTERS };
  * CLFLUSHOPT CLWB AVX512CD SHA AVX512BW AVX512VL
  */
 #define LEAF7_EBX	0xf1bf07abu
-/* AVX512_VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
-#define LEAF7_ECX	0x00405f46u
-/* AVX512 4VNNIW 4FMAPS, fast short REP MOV, MD_CLEAR, SERIALIZE */
-#define LEAF7_EDX	0x0000441cu
-/* XSAVEOPT XSAVEC XGETBV(1); XSAVES needs IA32_XSS, which is not offered. */
-#define LEAFD1_EAX	0x7u
+/* AVX512_VBMI PKU UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
+#define LEAF7_ECX	0x00405f4eu
+/*
+ * AVX512 4VNNIW 4FMAPS, fast short REP MOV, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE, AMX_BF16,
+ * AVX512_FP16, AMX_TILE, AMX_INT8
+ */
+#define LEAF7_EDX	0x03c0451cu
+/* AVX_VNNI, AVX512_BF16, fast zero-length and short REP, AMX_FP16, AVX_IFMA */
+#define LEAF71_EAX	0x00a01c30u
+/* XSAVEOPT XSAVEC XGETBV(1) XSAVES XFD */
+#define LEAFD1_EAX	0x1fu
 /* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
 #define EXTENDED_ECX	0x00000121u
 #define EXTENDED_EDX	0x2c100800u
 #define ALL		{ ~0u, ~0u, ~0u, ~0u }
 
+#define XSAVE_LEAF	0xdu
+#define TILES_LEAF	0x1eu
 #define SIGNATURE_LEAF	0x40000000u
 #define FEATURE_LEAF	0x40000001u
 #define KVM_FEATURES	(BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | \
@@ -62,11 +71,15 @@ static const struct rule {
 	/* The LAPIC's timer never stops. */
 	{ 6, .add = { [EAX] = BIT(2) } },
 	/* TSC_ADJUST is the module's own. */
-	{ 7, 0, 0, true, { 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
+	{ 7, 0, 0, true, { ~0u, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
+	{ 7, 1, 1, true, { LEAF71_EAX } },
 	/* XSAVE: the sizes, and the place of each component. */
-	{ 0xd, 0, 0, true },
-	{ 0xd, 1, 1, true, { [EAX] = LEAFD1_EAX } },
-	{ 0xd, 2, 31, true, ALL },
+	{ XSAVE_LEAF, 0, 0, true },
+	{ XSAVE_LEAF, 1, 1, true, { [EAX] = LEAFD1_EAX } },
+	{ XSAVE_LEAF, 2, 31, true, ALL },
+	/* Tiles: their palettes, and what multiplies them. */
+	{ 0x1d, 0, 1, true, ALL },
+	{ TILES_LEAF, 0, 0, true, ALL },
 	{ SIGNATURE_LEAF, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
 	{ FEATURE_LEAF, .add = { KVM_FEATURES } },
 	{ 0x80000000, .keep = ALL },
@@ -83,6 +96,24 @@ static const struct rule {
 	{ 0x80000008, .keep = { [EAX] = 0xffff } },
 };
 
+/* Features that need a part of XCR0 or a secondary control, too. */
+static const struct {
+	u32 leaf, index, reg, bits;
+	u64 xcr0;
+	u32 control;
+} conditions[] = {
+	/* INVPCID */
+	{ 7, 0, EBX, BIT(10), .control = SECONDARY_EXEC_ENABLE_INVPCID },
+	{ 7, 0, ECX, BIT(PKU_BIT), XFEATURE_MASK_PKRU },
+	/* AMX_BF16 AMX_TILE AMX_INT8 */
+	{ 7, 0, EDX, 0x03400000, XFEATURE_MASK_XTILE_DATA },
+	/* AMX_FP16 */
+	{ 7, 1, EAX, BIT(21), XFEATURE_MASK_XTILE_DATA },
+	/* XSAVES, XFD */
+	{ XSAVE_LEAF, 1, EAX, BIT(3), .control = KVML_SECONDARY_XSAVES },
+	{ XSAVE_LEAF, 1, EAX, BIT(4), XFEATURE_MASK_XTILE_DATA },
+};
+
 /* Bits of registers that a guest may set only if its CPUID has the feature. */
 static const struct {
 	u32 leaf;
@@ -95,17 +126,26 @@ static const struct {
 	{ 7, EBX, 7, .cr4 = X86_CR4_SMEP },
 	{ 7, EBX, 20, .cr4 = X86_CR4_SMAP },
 	{ 7, ECX, 2, .cr4 = X86_CR4_UMIP },
+	{ 7, ECX, PKU_BIT, .cr4 = X86_CR4_PKE },
 	{ 0x80000001, EDX, 11, .efer = EFER_SCE },
 	{ 0x80000001, EDX, 20, .efer = EFER_NX },
 	{ 0x80000001, EDX, 29, .efer = EFER_LME },
 };
 
+u64 kvml_offered_xcr0(void)
+{
+	const u64 known = XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM |
+		XFEATURE_MASK_AVX512 | XFEATURE_MASK_PKRU | XFEATURE_MASK_XTILE;
+
+	return xgetbv(XCR_XFEATURE_ENABLED_MASK) & known;
+}
+
 u64 kvml_supported_xcr0(void)
 {
-	const u64 offered = XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM |
-		XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 | XFEATURE_MASK_Hi16_ZMM;
+	const u64 offered = kvml_offered_xcr0();
 
-	return xgetbv(XCR_XFEATURE_ENABLED_MASK) & offered;
+	return xstate_get_guest_group_perm() & XFEATURE_MASK_XTILE_DATA ? offered :
+		offered & ~(u64)XFEATURE_MASK_XTILE;
 }
 
 static struct kvm_cpuid_entry2 *find_leaf(struct kvm_cpuid_entry2 *entries, u32 count, u32 leaf,
@@ -122,17 +162,19 @@ static struct kvm_cpuid_entry2 *find_leaf(struct kvm_cpuid_entry2 *entries, u32 
 	return NULL;
 }
 
-/* The size of an XSAVE area with what @xcr0 enables. */
-static u32 xsave_size(struct kvm_cpuid_entry2 *entries, u32 count, u64 xcr0)
+/* The size of an XSAVE area with what @xcr0 enables; SDM volume 1, "XSAVE Area". */
+static u32 xsave_size(struct kvm_cpuid_entry2 *entries, u32 count, u64 xcr0, bool compacted)
 {
 	u32 size = 512 + 64;
 	u32 i;
 
 	for (i = 2; i < 63; i++) {
 		const struct kvm_cpuid_entry2 *entry =
-			xcr0 & BIT_ULL(i) ? find_leaf(entries, count, 0xd, i) : NULL;
+			xcr0 & BIT_ULL(i) ? find_leaf(entries, count, XSAVE_LEAF, i) : NULL;
 
-		if (entry)
+		if (entry && compacted)
+			size = (entry->ecx & BIT(1) ? ALIGN(size, 64) : size) + entry->eax;
+		else if (entry)
 			size = max(size, entry->eax + entry->ebx);
 	}
 	return size;
@@ -166,13 +208,27 @@ static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 in
 		cpuid_count(rule->leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
 	for (reg = EAX; reg < REGISTERS; reg++)
 		registers[reg] = (registers[reg] & rule->keep[reg]) | rule->add[reg];
-	if (rule->leaf == 0)
-		entry->eax = min(entry->eax, 0xdu);
-	if (rule->leaf == 0x80000000)
+}
+
+/* Takes away what needs more of the host than that its processor has it. */
+static void restrict_leaf(struct kvm_cpuid_entry2 *entry, u64 xcr0)
+{
+	const u32 last = xcr0 & XFEATURE_MASK_XTILE_DATA ? TILES_LEAF : XSAVE_LEAF;
+	u32 i;
+
+	if (entry->function == 0)
+		entry->eax = min(entry->eax, last);
+	if (entry->function == 0x80000000)
 		entry->eax = min(entry->eax, 0x80000008u);
-	/* The instruction needs an execution control. */
-	if (rule->leaf == 7 && !(kvml_vmx.secondary & SECONDARY_EXEC_ENABLE_INVPCID))
-		entry->ebx &= ~(u32)BIT(INVPCID_BIT);
+	/* The indices that the rules know. */
+	if (entry->function == 7 && entry->index == 0)
+		entry->eax = min(entry->eax, 1u);
+	for (i = 0; i < ARRAY_SIZE(conditions); i++) {
+		if (entry->function == conditions[i].leaf && entry->index == conditions[i].index &&
+		    !(xcr0 & conditions[i].xcr0) &&
+		    !(kvml_vmx.secondary & conditions[i].control))
+			(&entry->eax)[conditions[i].reg] &= ~conditions[i].bits;
+	}
 }
 
 int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
@@ -190,14 +246,17 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 		return -ENOMEM;
 	for (rule = rules; rule < rules + ARRAY_SIZE(rules); rule++) {
 		for (index = rule->first; index <= rule->last; index++) {
-			if (rule->leaf != 0xd || index < 2 || (xcr0 & BIT_ULL(index)))
-				fill(&entries[count++], rule, index);
+			if (rule->leaf == XSAVE_LEAF && index > 1 && !(xcr0 & BIT_ULL(index)))
+				continue;
+			fill(&entries[count], rule, index);
+			restrict_leaf(&entries[count++], xcr0);
 		}
 	}
-	entry = find_leaf(entries, count, 0xd, 0);
+	entry = find_leaf(entries, count, XSAVE_LEAF, 0);
 	entry->eax = xcr0;
-	entry->ebx = xsave_size(entries, count, xcr0);
+	entry->ebx = xsave_size(entries, count, xcr0, false);
 	entry->ecx = entry->ebx;
+	entry[1].ebx = xsave_size(entries, count, xcr0, true);
 	outcome = give(user, entries, count);
 	kfree(entries);
 	return outcome;
@@ -247,8 +306,12 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 			ecx |= BIT(OSXSAVE_BIT);
 		if (!(kvml_lapic_base(vcpu) & KVML_APIC_BASE_ENABLE))
 			edx &= ~(u32)BIT(APIC_BIT);
-	} else if (leaf == 0xd && index == 0) {
-		ebx = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0);
+	} else if (leaf == 7 && index == 0) {
+		ecx &= ~(u32)BIT(OSPKE_BIT);
+		if (kvml_cr4() & X86_CR4_PKE)
+			ecx |= BIT(OSPKE_BIT);
+	} else if (leaf == XSAVE_LEAF && index <= 1) {
+		ebx = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0, index);
 	}
 	vcpu->regs[0] = entry->eax;
 	vcpu->regs[1] = ecx;
@@ -259,7 +322,7 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 /* What the guest's registers may hold: computed here, since each write of one asks. */
 static void limit_registers(struct kvml_vcpu *vcpu)
 {
-	const struct kvm_cpuid_entry2 *xsave = vcpu_leaf(vcpu, 0xd, 0);
+	const struct kvm_cpuid_entry2 *xsave = vcpu_leaf(vcpu, XSAVE_LEAF, 0);
 	const struct kvm_cpuid_entry2 *sizes = vcpu_leaf(vcpu, 0x80000008, 0);
 	u32 i;
 
@@ -280,8 +343,9 @@ static void limit_registers(struct kvml_vcpu *vcpu)
 
 int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 {
-	struct kvm_cpuid_entry2 *entries;
+	struct kvm_cpuid_entry2 *entries, *xsave;
 	struct kvm_cpuid2 header;
+	int outcome;
 
 	if (copy_from_user(&header, user, sizeof(header)))
 		return -EFAULT;
@@ -290,6 +354,14 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 	entries = memdup_user(user->entries, array_size(header.nent, sizeof(*entries)));
 	if (IS_ERR(entries))
 		return PTR_ERR(entries);
+	/* Tiles are large: there is room for them only from here on, and if the process may. */
+	xsave = find_leaf(entries, header.nent, XSAVE_LEAF, 0);
+	outcome = fpu_enable_guest_xfd_features(&vcpu->fpu, xsave ? xsave->eax &
+						XFEATURE_MASK_XTILE_DATA : 0);
+	if (outcome) {
+		kfree(entries);
+		return outcome;
+	}
 	kfree(vcpu->cpuid);
 	vcpu->cpuid = entries;
 	vcpu->cpuid_count = header.nent;

@@ -13,6 +13,9 @@
 #define NO_EXECUTE	BIT_ULL(63)
 /* In an entry of 32-bit paging for 4 MiB, address bits from 32 on stand here (PSE-36). */
 #define HIGH_ADDRESS_32	GENMASK_ULL(20, 13)
+/* The two bits of each key. */
+#define PKRU_ACCESS_DISABLED	BIT(0)
+#define PKRU_WRITE_DISABLED	BIT(1)
 
 /* @rights: what the entries of all levels allow; NO_EXECUTE is set if code may run. */
 static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
@@ -30,6 +33,19 @@ static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
 		return false;
 	return !(access & KVML_ACCESS_WRITE) || (rights & WRITABLE) ||
 		!(paging->cr0 & X86_CR0_WP);
+}
+
+/* SDM volume 3, "Protection Keys": of the user's pages, which PKRU keeps data accesses off. */
+static bool locked(const struct kvml_paging *paging, u32 access, u64 rights, u64 entry)
+{
+	const u32 key = paging->pkru >> (entry >> 59 & 0xf) * 2;
+	const bool write = (access & KVML_ACCESS_WRITE) &&
+		((access & KVML_ACCESS_USER) || (paging->cr0 & X86_CR0_WP));
+
+	if (!(paging->efer & KVML_EFER_LMA) || !(paging->cr4 & X86_CR4_PKE) ||
+	    (access & KVML_ACCESS_FETCH) || !(rights & USER))
+		return false;
+	return (key & PKRU_ACCESS_DISABLED) || (write && (key & PKRU_WRITE_DISABLED));
 }
 
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
@@ -71,7 +87,7 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		const u64 offset = (1ULL << shift) - 1;
 		const u64 place = table + ((linear >> shift) & ((1u << bits) - 1)) * size;
 		u64 entry = 0, used, wrong;
-		bool page;
+		bool page, no_key;
 
 		if (paging->read(paging->vm, place, &entry, size) || !(entry & PRESENT))
 			return -EFAULT;
@@ -80,8 +96,10 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		wrong = entry & (reserved | (page ? offset & ~(GENMASK_ULL(12, 0) | high) :
 					     level == 4 ? LARGE : 0));
 		rights &= entry ^ NO_EXECUTE;
-		if (wrong || (page && !allowed(paging, access, rights))) {
-			*error |= KVML_FAULT_PRESENT | (wrong ? KVML_FAULT_RESERVED : 0);
+		no_key = page && locked(paging, access, rights, entry);
+		if (wrong || no_key || (page && !allowed(paging, access, rights))) {
+			*error |= KVML_FAULT_PRESENT |
+				(wrong ? KVML_FAULT_RESERVED : no_key ? KVML_FAULT_KEY : 0);
 			return -EFAULT;
 		}
 		used = entry | ACCESSED | (page && (access & KVML_ACCESS_WRITE) ? DIRTY : 0);

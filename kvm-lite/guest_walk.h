@@ -3,7 +3,7 @@
  * From guest-linear to guest-physical addresses, through the guest's own page tables (SDM volume 3,
  * "Paging"): none, 32-bit, PAE and 4-level paging. Needed for MMIO instructions, where the processor
  * has made the same access, and for string I/O, where it has not looked at memory before it left the
- * guest. Protection keys and 5 levels are not offered. Each entry is read once. Pure: what it does to
+ * guest. 5 levels are not offered. Each entry is read once. Pure: what it does to
  * guest memory is left to two functions of the VM.
  */
 #ifndef KVML_GUEST_WALK_H
@@ -17,6 +17,7 @@
 #define KVML_ACCESS_USER	BIT(2)
 #define KVML_FAULT_RESERVED	BIT(3)
 #define KVML_ACCESS_FETCH	BIT(4)
+#define KVML_FAULT_KEY		BIT(5)
 
 #define KVML_EFER_LMA		BIT_ULL(10)
 #define KVML_EFER_NXE		BIT_ULL(11)
@@ -26,6 +27,7 @@ struct kvml_vm;
 struct kvml_paging {
 	u64 cr0, cr3, cr4, efer, rflags;
 	u64 pdpte;		/* of PAE paging: what the processor has loaded for this GiB */
+	u32 pkru;		/* of protection keys */
 	u8 physical_bits;	/* up to 52; address bits from there on are reserved */
 	struct kvml_vm *vm;
 	/* Reads an entry of @size bytes, 4 or 8. 0 or negative. */

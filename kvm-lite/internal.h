@@ -123,7 +123,7 @@ struct kvml_io {
 struct kvml_msrs {
 	u64 star, lstar, cstar, fmask, tsc_aux;
 	u64 kernel_gs_base;	/* while not loaded */
-	u64 tsc_adjust, mcg_status;
+	u64 tsc_adjust, mcg_status, xfd_err;
 	u64 mtrr_default;
 	u64 mtrr_fixed[11];
 	u64 mtrr_variable[16];
@@ -184,6 +184,7 @@ struct kvml_vcpu {
 	struct kvml_io io;
 	u64 cr2;		/* the guest's, while it does not run */
 	u64 xcr0;
+	u32 pkru;		/* likewise */
 	u64 dr[8];		/* 4 and 5 are other names of 6 and 7 */
 	u64 tsc_offset;		/* any thread reads */
 	struct kvml_msrs msr;
@@ -316,6 +317,8 @@ int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 /* The instruction: RAX and RCX ask, RAX to RBX answer, with zeros if there is no such leaf. */
 void kvml_cpuid(struct kvml_vcpu *vcpu);
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
+/* What the host has; and without what needs a permission that the process does not have (tiles). */
+u64 kvml_offered_xcr0(void);
 u64 kvml_supported_xcr0(void);
 
 /* ----- exit.c, io.c; what handles exits gives an enum kvml_next or a negative errno ----- */

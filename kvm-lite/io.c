@@ -36,6 +36,7 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		.cr4 = kvml_cr4(),
 		.efer = vmread(GUEST_IA32_EFER),
 		.rflags = vmread(GUEST_RFLAGS),
+		.pkru = vcpu->pkru,
 		/* As the processor walks, whatever the guest is told. */
 		.physical_bits = boot_cpu_data.x86_phys_bits,
 		.vm = vcpu->vm,

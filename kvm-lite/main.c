@@ -15,7 +15,7 @@ static const u16 capabilities[] = {
 	[KVM_CAP_MAX_VCPU_ID] = KVML_VCPUS_MAX,
 	[KVM_CAP_EXT_CPUID] = 1, [KVM_CAP_MP_STATE] = 1, [KVM_CAP_VCPU_EVENTS] = 1,
 	[KVM_CAP_DEBUGREGS] = 1, [KVM_CAP_XSAVE] = 1, [KVM_CAP_XCRS] = 1,
-	[KVM_CAP_XSAVE2] = sizeof(struct kvm_xsave),
+	[KVM_CAP_SYS_ATTRIBUTES] = 1,
 	[KVM_CAP_IRQCHIP] = 1, [KVM_CAP_SPLIT_IRQCHIP] = 1, [KVM_CAP_SIGNAL_MSI] = 1,
 	[KVM_CAP_IRQ_ROUTING] = KVML_ROUTES_MAX,
 	[KVM_CAP_IRQFD] = 1, [KVM_CAP_IOEVENTFD] = 1, [KVM_CAP_IOEVENTFD_ANY_LENGTH] = 1,
@@ -29,9 +29,24 @@ static const u16 capabilities[] = {
 
 int kvml_check_extension(unsigned long capability)
 {
+	/* As much as the host's own threads need. */
+	if (capability == KVM_CAP_XSAVE2)
+		return max_t(u32, cpuid_ebx(0xd), sizeof(struct kvm_xsave));
 	if (capability >= ARRAY_SIZE(capabilities))
 		return 0;
 	return capabilities[array_index_nospec(capability, ARRAY_SIZE(capabilities))];
+}
+
+/* The one attribute: what of XCR0 there is for processes with every permission. */
+static int get_attribute(const struct kvm_device_attr __user *user, bool only_asked)
+{
+	struct kvm_device_attr attribute;
+
+	if (copy_from_user(&attribute, user, sizeof(attribute)))
+		return -EFAULT;
+	if (attribute.flags || attribute.group || attribute.attr != KVM_X86_XCOMP_GUEST_SUPP)
+		return -ENXIO;
+	return only_asked ? 0 : put_user(kvml_offered_xcr0(), (u64 __user *)attribute.addr);
 }
 
 static long device_ioctl(struct file *file, unsigned int command, unsigned long argument)
@@ -50,6 +65,9 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 		return argument ? -EINVAL : KVML_RUN_PAGES * PAGE_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
 		return kvml_supported_cpuid(user);
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+		return get_attribute(user, command == KVM_HAS_DEVICE_ATTR);
 	case KVM_GET_MSR_INDEX_LIST:
 		return kvml_msr_list(user);
 	default:

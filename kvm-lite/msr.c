@@ -8,7 +8,7 @@
 
 /* Where an MSR lives, or whose it is. */
 enum home {
-	X2APIC, KVMCLOCK, TSC, TSC_ADJUST, TSC_DEADLINE, BASE_OF_APIC, EXTENDED_FEATURES,
+	X2APIC, KVMCLOCK, TSC, TSC_ADJUST, TSC_DEADLINE, BASE_OF_APIC, EXTENDED_FEATURES, XFD,
 	CONSTANT,	/* nowhere: reads give .place */
 	IGNORING,	/* likewise, and writes have no effect */
 	IN_PROCESSOR,	/* while the vCPU is loaded */
@@ -19,7 +19,8 @@ enum home {
 
 /* What may be written. */
 enum check {
-	ANYTHING, CANONICAL, NO_UPPER_HALF, PAT_TYPES, MTRR_DEFAULT, MTRR_FIXED, MTRR_VARIABLE,
+	ANYTHING, NOTHING, CANONICAL, NO_UPPER_HALF, TILES, PAT_TYPES, MTRR_DEFAULT, MTRR_FIXED,
+	MTRR_VARIABLE,
 };
 
 /* What a snapshot has to keep beyond registers and LAPIC. */
@@ -57,6 +58,10 @@ static const struct known_msr {
 	{ MSR_LSTAR, LOADED, CANONICAL, SAVED, .place = AT(lstar) },
 	{ MSR_SYSCALL_MASK, LOADED, NO_UPPER_HALF, SAVED, .place = AT(fmask) },
 	{ MSR_TSC_AUX, LOADED, NO_UPPER_HALF, SAVED, .place = AT(tsc_aux) },
+	/* No state of the supervisor's is offered. */
+	{ MSR_IA32_XSS, IGNORING, NOTHING },
+	{ MSR_IA32_XFD, XFD, TILES, SAVED },
+	{ MSR_IA32_XFD_ERR, KEPT, TILES, SAVED, .place = AT(xfd_err) },
 	/* Intel processors take no SYSCALL from compatibility mode: it is only kept. */
 	{ MSR_CSTAR, KEPT, CANONICAL, SAVED, .place = AT(cstar) },
 	/* A guest writes 0 to read the revision; loading microcode has no effect. */
@@ -128,6 +133,9 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 	case IN_VMCS:
 		*value = vmread(msr->place);
 		break;
+	case XFD:
+		*value = vcpu->fpu.fpstate->xfd;
+		break;
 	case TSC_ADJUST:
 	case KEPT:
 	case LOADED:
@@ -155,6 +163,10 @@ static bool are_mtrr_types(u64 value)
 static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u32 index, u64 value)
 {
 	switch (msr->check) {
+	case NOTHING:
+		return !value;
+	case TILES:
+		return !(value & (~(u64)XFEATURE_MASK_XTILE_DATA | vcpu->xcr0_reserved));
 	case CANONICAL:
 		return __is_canonical_address(value, 48);
 	case NO_UPPER_HALF:
@@ -241,6 +253,9 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 	case IN_VMCS:
 		vmwrite(msr->place, value);
 		break;
+	case XFD:
+		fpu_update_guest_xfd(&vcpu->fpu, value);
+		break;
 	case LOADED:
 		/* Preempted in between, the host would get back its own only if the two differ. */
 		preempt_disable();
@@ -257,6 +272,7 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 
 int kvml_msr_list(struct kvm_msr_list __user *user)
 {
+	const bool tiles = kvml_supported_xcr0() & XFEATURE_MASK_XTILE_DATA;
 	const struct known_msr *msr;
 	u32 count = 0;
 	u32 room;
@@ -264,7 +280,7 @@ int kvml_msr_list(struct kvm_msr_list __user *user)
 	if (get_user(room, &user->nmsrs))
 		return -EFAULT;
 	for (msr = known; msr < known + ARRAY_SIZE(known); msr++) {
-		if (!msr->saved)
+		if (!msr->saved || (msr->check == TILES && !tiles))
 			continue;
 		if (count < room && put_user(msr->index, &user->indices[count]))
 			return -EFAULT;

@@ -13,12 +13,12 @@
 #define CR0_KNOWN	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
 			 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
 			 X86_CR0_PG)
-/* What the module can stand behind, of what the processor has: no nesting, no keys, 4 levels. */
+/* What the module can stand behind, of what the processor has: no nesting, 4 levels. */
 #define CR4_OFFERED	(X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | \
 			 X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | \
 			 X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_UMIP | \
 			 X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP | \
-			 X86_CR4_SMAP)
+			 X86_CR4_SMAP | X86_CR4_PKE)
 #define EFER_OFFERED	(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX)
 #define RSP_INDEX	4
 /* Bit 10 of DR7 is 1 always. */
@@ -201,13 +201,16 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 
 int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value)
 {
-	const u64 avx512 = XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 | XFEATURE_MASK_Hi16_ZMM;
+	const u64 avx512 = value & XFEATURE_MASK_AVX512;
+	const u64 tiles = value & XFEATURE_MASK_XTILE;
 
 	if ((value & (~kvml_supported_xcr0() | vcpu->xcr0_reserved)) || !(value & XFEATURE_MASK_FP))
 		return -EINVAL;
 	if ((value & XFEATURE_MASK_YMM) && !(value & XFEATURE_MASK_SSE))
 		return -EINVAL;
-	if ((value & avx512) && ((value & avx512) != avx512 || !(value & XFEATURE_MASK_YMM)))
+	if (avx512 && (avx512 != XFEATURE_MASK_AVX512 || !(value & XFEATURE_MASK_YMM)))
+		return -EINVAL;
+	if (tiles && tiles != XFEATURE_MASK_XTILE)
 		return -EINVAL;
 	vcpu->xcr0 = value;
 	return 0;

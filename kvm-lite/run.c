@@ -6,6 +6,7 @@
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/mmu_context.h>
+#include <asm/pkru.h>
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
 
@@ -93,16 +94,27 @@ static void set_preemption_timer(struct kvml_vcpu *vcpu)
 	}
 }
 
-/* With what the VMCS does not hold: CR2, XCR0 and DR0 to DR6. Nonzero: the instruction failed. */
+/* With what the VMCS does not hold: CR2, DR0 to DR6, and what rules XSAVE and AMX. Nonzero: failed. */
 static int enter_and_leave(struct kvml_vcpu *vcpu)
 {
 	const bool debug = load_debug_registers(vcpu);
-	const bool swap_xcr0 = (vmread(GUEST_CR4) & X86_CR4_OSXSAVE) &&
-		vcpu->xcr0 != vcpu->host.xcr0;
+	const unsigned long cr4 = vmread(GUEST_CR4);
+	const bool swap_xcr0 = (cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != vcpu->host.xcr0;
+	/* XRSTOR and WRPKRU are the ways to change it. */
+	const bool swap_keys = (cr4 & X86_CR4_PKE) || (vcpu->xcr0 & XFEATURE_MASK_PKRU);
+	u32 host_pkru;
 	int failed;
 
 	if (swap_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+	if (kvml_vmx.xss)
+		native_wrmsrl(MSR_IA32_XSS, 0);
+	if (swap_keys) {
+		host_pkru = rdpkru();
+		write_pkru(vcpu->pkru);
+	}
+	if (vcpu->msr.xfd_err)
+		native_wrmsrl(MSR_IA32_XFD_ERR, vcpu->msr.xfd_err);
 	if (native_read_cr2() != vcpu->cr2)
 		native_write_cr2(vcpu->cr2);
 	/* L1TF: a guest reads through its page tables what is in the L1 cache, so nothing is. */
@@ -110,6 +122,17 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 	failed = kvml_vmx_enter(vcpu->regs, vcpu->launched);
 	vcpu->cr2 = native_read_cr2();
+	/* The guest's #NM has left its cause here, where the host's own would. */
+	if (vcpu->msr.xfd_err || vcpu->fpu.fpstate->xfd) {
+		rdmsrl(MSR_IA32_XFD_ERR, vcpu->msr.xfd_err);
+		native_wrmsrl(MSR_IA32_XFD_ERR, 0);
+	}
+	if (swap_keys) {
+		vcpu->pkru = rdpkru();
+		write_pkru(host_pkru);
+	}
+	if (kvml_vmx.xss)
+		native_wrmsrl(MSR_IA32_XSS, kvml_vmx.xss);
 	if (swap_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host.xcr0);
 	if (debug) {

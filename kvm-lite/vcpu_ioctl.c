@@ -210,11 +210,17 @@ static int set_vapic(struct kvml_vcpu *vcpu, const struct kvm_vapic_addr *page)
 
 /* ----- ioctls ----- */
 
+/* As long as the command's number says; but XSAVE areas have grown. */
+static size_t structure_bytes(struct kvml_vcpu *vcpu, unsigned int command)
+{
+	return command == KVM_GET_XSAVE2 || command == KVM_SET_XSAVE ? vcpu->fpu.uabi_size :
+								       _IOC_SIZE(command);
+}
+
 /* What takes or gives one structure. @data is zero, or what user space gave unless @fault says no. */
 static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, int fault)
 {
 	const int no_lapic = vcpu->vm->split_irqchip ? 0 : -EINVAL;
-	u32 keys = 0;
 
 	switch (command) {
 	case KVM_GET_REGS:
@@ -239,12 +245,14 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 		return fault ?: set_debugregs(vcpu, data);
 	case KVM_GET_XSAVE:
 	case KVM_GET_XSAVE2:
-		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, data, sizeof(struct kvm_xsave),
-					       kvml_supported_xcr0(), 0);
+		if (structure_bytes(vcpu, command) < vcpu->fpu.uabi_size)
+			return -EINVAL;
+		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, data, vcpu->fpu.uabi_size,
+					       kvml_supported_xcr0(), vcpu->pkru);
 		return 0;
 	case KVM_SET_XSAVE:
 		return fault ?: fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data,
-							       kvml_supported_xcr0(), &keys);
+							       kvml_supported_xcr0(), &vcpu->pkru);
 	case KVM_GET_FPU:
 		copy_fpu(vcpu, data, false);
 		return 0;
@@ -277,17 +285,18 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 
 static long structure_ioctl(struct kvml_vcpu *vcpu, unsigned int command, void __user *user)
 {
-	void *data = kzalloc(_IOC_SIZE(command), GFP_KERNEL_ACCOUNT);
+	const size_t bytes = structure_bytes(vcpu, command);
+	void *data = kzalloc(bytes, GFP_KERNEL_ACCOUNT);
 	int fault = 0;
 	long outcome;
 
 	if (!data)
 		return -ENOMEM;
-	if (_IOC_DIR(command) & _IOC_WRITE)
-		fault = kvml_copy_in(data, user, command);
+	if ((_IOC_DIR(command) & _IOC_WRITE) && copy_from_user(data, user, bytes))
+		fault = -EFAULT;
 	outcome = exchange(vcpu, command, data, fault);
-	if (!outcome && _IOC_DIR(command) == _IOC_READ)
-		outcome = kvml_copy_out(user, data, command);
+	if (!outcome && _IOC_DIR(command) == _IOC_READ && copy_to_user(user, data, bytes))
+		outcome = -EFAULT;
 	kfree(data);
 	return outcome;
 }

@@ -376,6 +376,8 @@ static void setup_controls(struct kvml_vcpu *vcpu)
 		vmwrite(PLE_GAP, PAUSE_GAP_TICKS);
 		vmwrite(PLE_WINDOW, PAUSE_WINDOW_TICKS);
 	}
+	if (kvml_vmx.secondary & KVML_SECONDARY_XSAVES)
+		vmwrite(XSS_EXIT_BITMAP, 0);
 	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
 	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
 	/*

@@ -12,6 +12,9 @@
 
 struct kvml_vcpu;
 
+/* The kernel's own name for it has changed. */
+#define KVML_SECONDARY_XSAVES	VMCS_CONTROL_BIT(XSAVES)
+
 /* Computed once at module load from the capability MSRs; all CPUs have to agree. */
 struct kvml_vmx_config {
 	u32 revision;
@@ -23,7 +26,7 @@ struct kvml_vmx_config {
 	bool accessed_dirty;
 	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
-	u64 efer, pat, star, lstar, fmask;	/* of the host */
+	u64 efer, pat, star, lstar, fmask, xss;	/* of the host */
 };
 
 extern struct kvml_vmx_config kvml_vmx;

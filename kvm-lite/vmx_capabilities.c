@@ -56,7 +56,8 @@ static int read_controls(void)
 		       &kvml_vmx.secondary, SECONDARY_EXEC_ENABLE_EPT |
 		       SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_UNRESTRICTED_GUEST |
 		       SECONDARY_EXEC_ENABLE_RDTSCP, SECONDARY_EXEC_WBINVD_EXITING |
-		       SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_PAUSE_LOOP_EXITING) ?:
+		       SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_PAUSE_LOOP_EXITING |
+		       KVML_SECONDARY_XSAVES) ?:
 		adjust("VM-exit controls", MSR_IA32_VMX_EXIT_CTLS, &kvml_vmx.exit,
 		       VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
 		       VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER | VM_EXIT_SAVE_DEBUG_CONTROLS,
@@ -115,6 +116,11 @@ int kvml_vmx_read_capabilities(void)
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, kvml_vmx.cr0_fixed1);
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, kvml_vmx.cr4_fixed0);
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED1, kvml_vmx.cr4_fixed1);
+	/* Keys are the guest's only where the kernel keeps those of processes apart. */
+	if (!boot_cpu_has(X86_FEATURE_OSPKE))
+		kvml_vmx.cr4_fixed1 &= ~(u64)X86_CR4_PKE;
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl(MSR_IA32_XSS, kvml_vmx.xss);
 	rdmsrl(MSR_EFER, kvml_vmx.efer);
 	rdmsrl(MSR_IA32_CR_PAT, kvml_vmx.pat);
 	rdmsrl(MSR_STAR, kvml_vmx.star);

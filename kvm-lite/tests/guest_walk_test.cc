@@ -298,6 +298,40 @@ TEST_F(GuestWalk, ReservedBitsOfFourLevels) {
   EXPECT_EQ(error_, kReserved);
 }
 
+TEST_F(GuestWalk, KeysKeepDataAccessesOffTheUsersPages) {
+  constexpr std::uint64_t kKey3 = 3ULL << 59;
+  constexpr std::uint32_t kNoAccess = 1u << 6, kNoWrite = 2u << 6;
+  constexpr std::uint32_t kRefused = KVML_FAULT_PRESENT | KVML_FAULT_KEY;
+  map_long(0xabc000 | kAll | kKey3);
+  paging_.cr4 = X86_CR4_PKE;
+  paging_.pkru = ~(kNoAccess | kNoWrite);
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE), 0) << "other keys do not matter";
+  EXPECT_EQ(gpa_, 0xabc000u);
+  paging_.pkru = kNoAccess;
+  for (const std::uint32_t access :
+       {std::uint32_t{0}, std::uint32_t{KVML_ACCESS_USER}, std::uint32_t{KVML_ACCESS_WRITE}}) {
+    EXPECT_EQ(walk(kLinear, access), -EFAULT) << access;
+    EXPECT_EQ(error_, access | kRefused) << access;
+  }
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_FETCH), 0) << "code is no data";
+  map_long(0xabc000 | kPresent | kWritable | kKey3);
+  EXPECT_EQ(walk(kLinear), 0) << "nor is the supervisor's page the user's";
+}
+
+TEST_F(GuestWalk, KeysThatForbidWritingHeedWriteProtect) {
+  map_long(0xabc000 | kAll | 1ULL << 59);
+  paging_.cr4 = X86_CR4_PKE;
+  paging_.pkru = 2u << 2;
+  EXPECT_EQ(walk(kLinear), 0);
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE), -EFAULT);
+  EXPECT_EQ(error_, KVML_ACCESS_WRITE | KVML_FAULT_PRESENT | KVML_FAULT_KEY);
+  paging_.cr0 = X86_CR0_PG;
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE), 0);
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE | KVML_ACCESS_USER), -EFAULT);
+  paging_.cr4 = 0;
+  EXPECT_EQ(walk(kLinear, KVML_ACCESS_WRITE | KVML_ACCESS_USER), 0);
+}
+
 TEST_F(GuestWalk, ReservedBitsOfLargePages) {
   map_long(0xabc000 | kAll);
   entry(0x3008, 0x600000 | kAll | kLarge | 1u << 12);  // PAT.

@@ -52,6 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   paging.cr4 = flag(0, 3, X86_CR4_PAE) | flag(0, 4, X86_CR4_PSE) | flag(0, 6, X86_CR4_SMEP) |
                flag(0, 7, X86_CR4_SMAP);
   paging.rflags = flag(1, 0, X86_EFLAGS_AC);
+  paging.cr4 |= flag(1, 1, X86_CR4_PKE);
+  paging.pkru = data[2] * 0x01010101u;
   paging.physical_bits = static_cast<uint8_t>(36 + flag(1, 3, 10) + flag(1, 5, 6));
   paging.cr3 = data[2] + 256u * data[3];
   paging.pdpte = paging.cr3;
@@ -76,9 +78,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::abort();
   } else if (outcome == -EFAULT && enabled) {
     // The access itself, perhaps without the word that it was a fetch, and what went wrong.
-    const uint32_t reasons = error & (KVML_FAULT_PRESENT | KVML_FAULT_RESERVED);
+    const uint32_t reasons = error & (KVML_FAULT_PRESENT | KVML_FAULT_RESERVED | KVML_FAULT_KEY);
     if (((error ^ reasons) | (access & KVML_ACCESS_FETCH)) != access) std::abort();
-    if (reasons == KVML_FAULT_RESERVED) std::abort();
+    if (reasons != 0 && (reasons & KVML_FAULT_PRESENT) == 0) std::abort();
   } else {
     std::abort();
   }

@@ -260,6 +260,62 @@ GUEST long_xmm
   DONE
 END long_xmm
 
+// PKRU from R9; the byte at RSI, if R8 is not 0 by OUTS first.
+GUEST long_keys
+  xor %ecx, %ecx
+  xor %edx, %edx
+  mov %r9d, %eax
+  wrpkru
+  xor %eax, %eax
+  rdpkru
+  mov $0x1234, %dx
+  out %eax, %dx
+  test %r8, %r8
+  jz 1f
+  outsb
+  dec %rsi
+1:
+  mov (%rsi), %al
+  DONE
+END long_keys
+
+.macro SET_XCR0
+  xor %ecx, %ecx
+  xor %edx, %edx
+  mov %r8d, %eax
+  xsetbv
+.endm
+
+// XCR0 from R8; ZMM31 to RDI.
+GUEST long_zmm
+  SET_XCR0
+  .irp index, 0, 1
+  mov $0xd, %eax
+  mov $\index, %ecx
+  cpuid
+  mov %ebx, %eax
+  mov $0x1234, %dx
+  out %eax, %dx
+  .endr
+  vmovdqu64 %zmm31, (%rdi)
+  vpternlogd $0xff, %zmm31, %zmm31, %zmm31
+  DONE
+END long_zmm
+
+// XCR0 from R8; the configuration at RSI, tile 0 at RDI.
+GUEST long_tiles
+  SET_XCR0
+  mov $0x1234, %dx
+  ldtilecfg (%rsi)
+  tileloadd (%rdi, %rbx), %tmm0
+  out %al, %dx
+  tilestored %tmm0, (%rdi, %rbx)
+  out %al, %dx
+  WRITE_MSR 0x1c4, 0x40000
+  tilezero %tmm0
+  DONE
+END long_tiles
+
 GUEST long_debug_register
   mov %dr3, %rax
   mov %rax, 0x3000

@@ -178,6 +178,8 @@ std::span<const Case> guest_cases();
 std::span<const Case> processor_cases();
 std::span<const Case> interrupt_cases();
 std::span<const Case> eventfd_cases();
+/// The first to run.
+std::span<const Case> xstate_cases();
 
 /// Prints "measure NAME TICKS" for each kind of exit; TICKS are the host's TSC, per exit.
 void measure(const Descriptor& system);

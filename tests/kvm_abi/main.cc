@@ -49,8 +49,8 @@ void run_case(const Case& each, const Descriptor& system, Counts& counts) {
 
 Counts run_cases(const Descriptor& system, std::span<char*> names) {
   Counts counts;
-  for (const auto group : {system_cases(), state_cases(), memory_cases(), guest_cases(),
-                           processor_cases(), interrupt_cases(), eventfd_cases()})
+  for (const auto group : {xstate_cases(), system_cases(), state_cases(), memory_cases(),
+                           guest_cases(), processor_cases(), interrupt_cases(), eventfd_cases()})
     for (const Case& each : group) {
       const auto is_named = [&each](const char* name) {
         return std::string_view(name) == each.name;

@@ -6,7 +6,6 @@
 
 #include "tests/kvm_abi/machine.h"
 
-KVM_ABI_GUEST(long_xmm)
 KVM_ABI_GUEST(long_debug_register)
 KVM_ABI_GUEST(long_write_efer)
 KVM_ABI_GUEST(long_write_cr4)
@@ -135,41 +134,6 @@ void fpu(const Descriptor& system) {
   KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_FPU, &got);
   expect(std::memcmp(set.xmm[3], got.xmm[3], sizeof(set.xmm[3])) == 0, "XMM3 changed");
   expect_equal(got.fcw, 0x37f, "FCW");
-}
-
-// By XSAVE: what KVM_SET_FPU sets before the first run is lost where the host keeps its state by
-// XSAVE.
-void fpu_in_guest(const Descriptor& system) {
-  need_capability(system, KVM_CAP_XSAVE, "KVM_CAP_XSAVE");
-  constexpr std::size_t kXmm3 = (160 + 3 * 16) / 4;
-  Machine machine(system);
-  machine.vcpu().set_cpuid(system);
-  kvm_xsave area{};
-  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &area);
-  area.region[kXmm3] = area.region[kXmm3 + 1] = 0x5a5a5a5a;
-  area.region[512 / 4] |= 3;  // XSTATE_BV: x87 and SSE.
-  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_XSAVE, &area);
-  machine.load_long(long_xmm());
-  machine.vcpu().expect_end("the guest stores XMM3 and fills it with ones");
-  expect_equal(machine.load_data(0), 0x5a5a5a5a5a5a5a5a, "XMM3 in the guest");
-  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &area);
-  expect_equal(area.region[kXmm3], 0xffffffff, "what the guest put in XMM3");
-  machine.vcpu().expect_end("the guest stores XMM3 again");
-  expect_equal(machine.load_data(0x10), ~0ull, "XMM3 after an exit");
-}
-
-void xsave(const Descriptor& system) {
-  need_capability(system, KVM_CAP_XSAVE, "KVM_CAP_XSAVE");
-  Machine machine(system);
-  machine.vcpu().set_cpuid(system);
-  kvm_xsave area{};
-  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &area);
-  area.region[160 / 4] = 0x12345678;  // XMM0.
-  area.region[512 / 4] |= 3;          // XSTATE_BV: x87 and SSE.
-  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_SET_XSAVE, &area);
-  kvm_xsave got{};
-  KVM_ABI_IOCTL(machine.vcpu().fd(), KVM_GET_XSAVE, &got);
-  expect_equal(got.region[160 / 4], 0x12345678, "XMM0");
 }
 
 void xcrs(const Descriptor& system) {
@@ -337,8 +301,6 @@ constexpr Case kCases[] = {
     {"sregs-without-entry", sregs_without_entry},
     {"lacking-features", lacking_features},
     {"fpu", fpu},
-    {"fpu-in-guest", fpu_in_guest},
-    {"xsave", xsave},
     {"xcrs", xcrs},
     {"debug-registers", debug_registers},
     {"msrs", msrs},
