@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-#define MSI_ADDRESS_MASK	0xfff00000u
-#define MSI_ADDRESS		0xfee00000u
-#define MSI_REDIRECTION_HINT	BIT(3)
-#define MSI_LOGICAL		BIT(2)
-#define MSI_LEVEL		BIT(15)
-#define MSI_ASSERT		BIT(14)
-
 /* IRR, ISR and TMR are 256 bits each, in eight registers. */
 static void set_vector(struct kvml_apic *apic, u32 table, u8 vector, bool value)
 {
@@ -107,23 +100,6 @@ bool kvml_apic_names_one(const struct kvml_apic_message *message)
 {
 	return message->shorthand == KVML_APIC_NO_SHORTHAND && !message->logical &&
 		!is_broadcast(message);
-}
-
-struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data)
-{
-	const bool ours = (address & MSI_ADDRESS_MASK) == MSI_ADDRESS;
-	const u8 delivery = ours ? (data >> 8) & 7 : KVML_APIC_NOWHERE;
-
-	return (struct kvml_apic_message) {
-		.destination = (address >> 12) & 0xff,
-		.vector = data & 0xff,
-		.delivery = delivery,
-		.logical = address & MSI_LOGICAL,
-		.level_triggered = data & MSI_LEVEL,
-		.deasserted = (data & MSI_LEVEL) && !(data & MSI_ASSERT),
-		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY ||
-			(address & MSI_REDIRECTION_HINT),
-	};
 }
 
 /* ----- Priorities ----- */

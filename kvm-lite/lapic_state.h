@@ -167,11 +167,6 @@ bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_mess
 		       const struct kvml_apic *source);
 /* No more than one LAPIC can be. */
 bool kvml_apic_names_one(const struct kvml_apic_message *message);
-/*
- * What an MSI (SDM volume 3, "Message Signalled Interrupts") sends to LAPICs: nothing if its address
- * is not theirs. The upper half of the address means nothing to them.
- */
-struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data);
 /* A fixed interrupt has arrived. False: not taken; the LAPIC is off or the vector is illegal. */
 bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered);
 

@@ -180,31 +180,6 @@ TEST(LapicDestination, X2apicLogicalIdFollowsFromTheId) {
   EXPECT_TRUE(matches(machine, to(0xff, false, false))) << "a device's broadcast";
 }
 
-TEST(LapicDestination, AnMsiSaysEverything) {
-  kvml_apic_message message = kvml_apic_message_of_msi(0xfee23000, 0x00004131);
-  EXPECT_EQ(message.destination, 0x23u);
-  EXPECT_EQ(message.vector, 0x31);
-  EXPECT_EQ(message.delivery, KVML_APIC_LOWEST_PRIORITY);
-  EXPECT_FALSE(message.logical);
-  EXPECT_FALSE(message.level_triggered);
-  EXPECT_FALSE(message.wide);
-  EXPECT_TRUE(message.lowest_priority);
-
-  message = kvml_apic_message_of_msi(0xfee0100c, 0x0000c045);
-  EXPECT_TRUE(message.logical);
-  EXPECT_TRUE(message.lowest_priority) << "redirection hint";
-  EXPECT_TRUE(message.level_triggered);
-  EXPECT_FALSE(message.deasserted);
-  EXPECT_EQ(message.delivery, KVML_APIC_FIXED);
-  EXPECT_TRUE(kvml_apic_message_of_msi(0xfee00000, 0x8500).deasserted) << "INIT level de-assert";
-}
-
-TEST(LapicDestination, OtherAddressesAreNotInterrupts) {
-  for (const uint32_t address : {0U, 0xfed00000U, 0xfef00000U}) {
-    EXPECT_EQ(kvml_apic_message_of_msi(address, 0x31).delivery, KVML_APIC_NOWHERE);
-  }
-}
-
 TEST(LapicDestination, ShorthandsLookAtTheSender) {
   auto sender = ApicMachine::enabled(0);
   auto other = ApicMachine::enabled(1);
