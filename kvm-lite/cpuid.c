@@ -304,7 +304,7 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 		ecx &= ~(u32)BIT(OSXSAVE_BIT);
 		if (kvml_cr4() & X86_CR4_OSXSAVE)
 			ecx |= BIT(OSXSAVE_BIT);
-		if (!(kvml_lapic_base(vcpu) & KVML_APIC_BASE_ENABLE))
+		if (!kvml_apic_hardware_enabled(&vcpu->lapic.apic))
 			edx &= ~(u32)BIT(APIC_BIT);
 	} else if (leaf == 7 && index == 0) {
 		ecx &= ~(u32)BIT(OSPKE_BIT);

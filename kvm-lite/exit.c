@@ -100,7 +100,7 @@ static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
 		return kvml_set_cr4(vcpu, value);
 	if (number != 8 || value > 15)
 		return -EINVAL;
-	kvml_lapic_set_cr8(vcpu, value);
+	kvml_apic_set_cr8(&vcpu->lapic.apic, value);
 	return 0;
 }
 
@@ -117,7 +117,7 @@ static int handle_control_register(struct kvml_vcpu *vcpu)
 		value = kvml_truncate(kvml_reg(vcpu, reg));
 		break;
 	case 1: /* MOV from CR8; the others are read from the shadow without an exit */
-		kvml_set_reg(vcpu, reg, kvml_lapic_cr8(vcpu));
+		kvml_set_reg(vcpu, reg, kvml_apic_cr8(&vcpu->lapic.apic));
 		return done(vcpu, 0);
 	case 2: /* CLTS */
 		value = kvml_cr0() & ~X86_CR0_TS;

@@ -78,8 +78,7 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 
 int kvml_signal_msi(struct kvml_vm *vm, const struct kvm_msi *msi)
 {
-	const struct kvml_apic_message message =
-		kvml_apic_message_of_msi(msi->address_lo, msi->data);
+	const struct kvml_apic_message message = kvml_message_of_msi(msi->address_lo, msi->data);
 
 	return msi->flags ? -EINVAL : kvml_send_message(vm, &message, NULL);
 }

@@ -53,13 +53,12 @@ bool kvml_has_wakeup(struct kvml_vcpu *vcpu)
 {
 	const struct kvml_events *events = &vcpu->events;
 
-	if (events->exception_pending || events->nmi_injected || events->interrupt_injected ||
-	    kvml_lapic_has_events(vcpu))
+	if (events->exception_pending || events->nmi_injected || events->interrupt_injected)
 		return true;
-	if ((events->nmi_pending || test_bit(KVML_REQUEST_NMI, &vcpu->requests)) && nmi_allowed())
+	if (events->nmi_pending && nmi_allowed())
 		return true;
 	return kvml_interrupt_allowed() &&
-		(events->user_interrupt || kvml_lapic_pending_vector(vcpu) >= 0);
+		(events->user_interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0);
 }
 
 /* Is an interrupt under way, or else one that the PIC in user space or the LAPIC has? */
@@ -73,7 +72,7 @@ static bool take_interrupt(struct kvml_vcpu *vcpu)
 		return false;
 	if (events->interrupt_injected)
 		return true;
-	vector = events->user_interrupt ? events->user_vector : kvml_lapic_take_vector(vcpu);
+	vector = events->user_interrupt ? events->user_vector : kvml_apic_take(&vcpu->lapic.apic);
 	if (vector < 0)
 		return false;
 	events->user_interrupt = false;
@@ -118,7 +117,7 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 	u32 wanted = controls & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
 
 	if (events->user_interrupt || events->interrupt_injected ||
-	    kvml_lapic_pending_vector(vcpu) >= 0 ||
+	    kvml_apic_pending(&vcpu->lapic.apic) >= 0 ||
 	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
 	/* The window for NMIs may be open behind STI, when none may be injected. */
@@ -131,13 +130,8 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 
 void kvml_inject_pending(struct kvml_vcpu *vcpu)
 {
-	struct kvml_events *events = &vcpu->events;
-	u32 info;
+	const u32 info = take_event(vcpu);
 
-	if (test_bit(KVML_REQUEST_NMI, &vcpu->requests) &&
-	    test_and_clear_bit(KVML_REQUEST_NMI, &vcpu->requests) && events->nmi_pending < 2)
-		events->nmi_pending++;
-	info = take_event(vcpu);
 	if (info)
 		vmwrite(VM_ENTRY_INTR_INFO_FIELD, info);
 	set_windows(vcpu, info);

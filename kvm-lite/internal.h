@@ -3,8 +3,8 @@
  * The structures of kvm-lite and what its files offer one another.
  *
  * A VM lives as long as one of its descriptors (its own and its vCPUs'). A vCPU belongs to the
- * thread that holds its mutex; everybody else may only read what is marked "any thread", post to its
- * LAPIC and kick it.
+ * thread that holds its mutex; everybody else may only read what is marked "any thread", send to its
+ * LAPIC, set requests and kick it.
  *
  * Lock order:
  *   vcpu->lock (mutex; each vCPU ioctl)
@@ -144,6 +144,9 @@ struct kvml_host_state {
 /* Bits of kvml_vcpu.requests; any thread sets them and kicks. */
 enum kvml_request {
 	KVML_REQUEST_NMI,
+	KVML_REQUEST_INIT,
+	KVML_REQUEST_STARTUP,
+	KVML_REQUEST_TIMER,	/* the LAPIC's may be over */
 };
 
 enum kvml_mode {
@@ -178,7 +181,7 @@ struct kvml_vcpu {
 	int running_cpu;	/* valid in KVML_IN_GUEST; any thread */
 	unsigned long requests;	/* atomic bits; any thread */
 	wait_queue_head_t wait;
-	int mp_state;		/* any thread reads */
+	int mp_state;
 
 	struct kvml_events events;
 	struct kvml_io io;
@@ -186,7 +189,7 @@ struct kvml_vcpu {
 	u64 xcr0;
 	u32 pkru;		/* likewise */
 	u64 dr[8];		/* 4 and 5 are other names of 6 and 7 */
-	u64 tsc_offset;		/* any thread reads */
+	u64 tsc_offset;
 	struct kvml_msrs msr;
 	struct fpu_guest fpu;
 	sigset_t sigset;
@@ -266,7 +269,6 @@ void kvml_vcpu_load(struct kvml_vcpu *vcpu);
 void kvml_vcpu_put(struct kvml_vcpu *vcpu);
 /* Makes the vCPU look at its requests and LAPIC: wakes it or brings it out. Any context. */
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
-void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu);
 
 /* User space wants KVM_RUN to return before it enters the guest; any moment. */
 static inline bool kvml_immediate_exit(const struct kvml_vcpu *vcpu)
@@ -280,6 +282,8 @@ long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argu
 
 /* ----- run.c ----- */
 int kvml_vcpu_run(struct kvml_vcpu *vcpu);
+/* Does what other threads asked for; loaded. */
+void kvml_accept_requests(struct kvml_vcpu *vcpu);
 
 /* ----- regs.c; loaded ----- */
 /* @sregs is zero. */

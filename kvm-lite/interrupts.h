@@ -4,10 +4,9 @@
  * struct kvml_interrupts and one struct kvml_clock in each VM, and what can be done with them.
  *
  * Locks, in order: kvml_interrupts.lock (mutex; routes, irqfds and ioeventfds are changed under it),
- * then kvml_interrupts.irqfd_lock (spin, inside an eventfd's own wait queue lock), then one
- * kvml_lapic.lock (spin, interrupts off). Two LAPICs are never locked at once. Nobody calls
- * kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold RCU. Without its lock
- * a LAPIC is asked whether a message is meant for it, and by its own vCPU's thread what comes next.
+ * then kvml_interrupts.irqfd_lock (spin, inside an eventfd's own wait queue lock). Readers of routes
+ * and ioeventfds hold RCU. LAPICs have no lock: see lapic_state.h. Who sends, and the host's timer,
+ * first changes the LAPIC or the vCPU's requests, then kicks the vCPU, whose thread does all the rest.
  */
 #ifndef KVML_INTERRUPTS_H
 #define KVML_INTERRUPTS_H
@@ -26,20 +25,10 @@
 struct kvml_vm;
 struct kvml_vcpu;
 
-/* Bits of kvml_lapic.events, for kvml_lapic_accept_events(). */
-enum kvml_lapic_event {
-	KVML_EVENT_INIT,
-	KVML_EVENT_STARTUP,
-};
-
 struct kvml_lapic {
-	spinlock_t lock;		/* guards apic; see "Locks" above */
 	struct kvml_apic apic;
 	struct hrtimer timer;
-	bool asleep;			/* the vCPU's thread waits for work */
-	unsigned long events;		/* atomic bits */
-	u8 startup_vector;		/* valid with KVML_EVENT_STARTUP */
-	int eoi_vector;			/* for user space's IOAPIC, or -1; the vCPU's thread only */
+	u8 startup_vector;		/* of the last SIPI; any thread */
 };
 
 /* Published by RCU, and never changed. */
@@ -79,43 +68,17 @@ struct kvml_vcpu_clock {
 /* ----- lapic.c: process context, the vCPU's thread, unless said otherwise ----- */
 
 void kvml_lapic_create(struct kvml_vcpu *vcpu);
-/* After the vCPU can be found no more. Waits for the timer. */
-void kvml_lapic_destroy(struct kvml_vcpu *vcpu);
 
-/* The vector to inject now, or -1; interrupts may be off. Cheap if nothing waits. */
-int kvml_lapic_pending_vector(struct kvml_vcpu *vcpu);
-/* As above, and the processor takes it; interrupts are off. */
-int kvml_lapic_take_vector(struct kvml_vcpu *vcpu);
-/* An INIT or SIPI waits: kvml_lapic_accept_events() has work. */
-bool kvml_lapic_has_events(struct kvml_vcpu *vcpu);
-void kvml_lapic_accept_events(struct kvml_vcpu *vcpu);
-/* The vector for KVM_EXIT_IOAPIC_EOI, once, or -1. */
-int kvml_lapic_take_eoi(struct kvml_vcpu *vcpu);
-
+/* Fires the LAPIC's timer if its time has come, whether or not the host's timer has said so yet. */
+void kvml_lapic_expire(struct kvml_vcpu *vcpu);
 /* Is @gpa in this vCPU's xAPIC page? Then the access is done and true comes back. */
 bool kvml_lapic_mmio(struct kvml_vcpu *vcpu, u64 gpa, bool write, u32 length, u64 *value);
-/* 0, or -EINVAL: the guest gets #GP. MSRs 0x800 to 0x8ff. */
-int kvml_lapic_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
-int kvml_lapic_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
-u64 kvml_lapic_base(struct kvml_vcpu *vcpu);
-/* @host: user space sets it, and may set any mode. 0 or -EINVAL. */
-int kvml_lapic_set_base(struct kvml_vcpu *vcpu, u64 value, bool host);
-u64 kvml_lapic_tsc_deadline(struct kvml_vcpu *vcpu);
 /*
  * Before an entry, interrupts off: fires a deadline that has passed. Ticks of the preemption timer
  * until the next one, KVML_TIMER_IDLE if there is none.
  */
 u32 kvml_lapic_timer_ticks(struct kvml_vcpu *vcpu);
 #define KVML_TIMER_IDLE		(~0u)
-/* The vCPU's thread is about to wait, or done: meanwhile the host's timer minds a TSC deadline. */
-void kvml_lapic_set_asleep(struct kvml_vcpu *vcpu, bool asleep);
-void kvml_lapic_set_tsc_deadline(struct kvml_vcpu *vcpu, u64 deadline);
-u64 kvml_lapic_cr8(struct kvml_vcpu *vcpu);
-void kvml_lapic_set_cr8(struct kvml_vcpu *vcpu, u64 cr8);
-void kvml_lapic_get_state(struct kvml_vcpu *vcpu, struct kvm_lapic_state *state);
-int kvml_lapic_set_state(struct kvml_vcpu *vcpu, const struct kvm_lapic_state *state);
-/* The TSC offset changed: a TSC deadline now lies elsewhere in time. */
-void kvml_lapic_tsc_changed(struct kvml_vcpu *vcpu);
 
 /* Sends; any context. How many vCPUs took the message. */
 int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *message,

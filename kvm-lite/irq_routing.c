@@ -3,6 +3,30 @@
 
 #include <linux/kvm.h>
 
+#define MSI_ADDRESS_MASK	0xfff00000u
+#define MSI_ADDRESS		0xfee00000u
+#define MSI_REDIRECTION_HINT	BIT(3)
+#define MSI_LOGICAL		BIT(2)
+#define MSI_LEVEL		BIT(15)
+#define MSI_ASSERT		BIT(14)
+
+struct kvml_apic_message kvml_message_of_msi(u32 address, u32 data)
+{
+	const bool ours = (address & MSI_ADDRESS_MASK) == MSI_ADDRESS;
+	const u8 delivery = ours ? (data >> 8) & 7 : KVML_APIC_NOWHERE;
+
+	return (struct kvml_apic_message) {
+		.destination = (address >> 12) & 0xff,
+		.vector = data & 0xff,
+		.delivery = delivery,
+		.logical = address & MSI_LOGICAL,
+		.level_triggered = data & MSI_LEVEL,
+		.deasserted = (data & MSI_LEVEL) && !(data & MSI_ASSERT),
+		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY ||
+			(address & MSI_REDIRECTION_HINT),
+	};
+}
+
 int kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count)
 {
 	u32 gsis = 0;
@@ -34,8 +58,7 @@ int kvml_routes_fill(struct kvml_apic_message *messages, u32 gsis,
 		message = &messages[array_index_nospec(entries[i].gsi, gsis)];
 		if (message->delivery != KVML_APIC_NOWHERE)
 			return -EINVAL;
-		*message = kvml_apic_message_of_msi(entries[i].u.msi.address_lo,
-						    entries[i].u.msi.data);
+		*message = kvml_message_of_msi(entries[i].u.msi.address_lo, entries[i].u.msi.data);
 	}
 	return 0;
 }

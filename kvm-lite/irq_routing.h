@@ -14,6 +14,11 @@ struct kvm_irq_routing_entry;
 /* GSIs 0 to 4095, as many as KVM's table has routes. */
 #define KVML_ROUTES_MAX	4096u
 
+/*
+ * What an MSI (SDM volume 3, "Message Signalled Interrupts") sends to LAPICs: nothing if its address
+ * is not theirs. The upper half of the address means nothing to them.
+ */
+struct kvml_apic_message kvml_message_of_msi(u32 address, u32 data);
 /* How many GSIs the table has to have; -EINVAL: entries that are refused. */
 int kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count);
 /*

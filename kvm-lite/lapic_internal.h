@@ -13,10 +13,12 @@
 #define LVT_MASKED	BIT(16)
 #define SVR_ENABLE	BIT(8)
 #define DFR_FLAT	0xf0000000u	/* as kept: without the bits that always read as 1 */
-#define ESR_SEND_ILLEGAL	BIT(5)
-#define ESR_RECEIVE_ILLEGAL	BIT(6)
-#define ESR_REGISTER_ILLEGAL	BIT(7)
 #define FIRST_LEGAL_VECTOR	16
+
+/* Bits of ESR, by their numbers. */
+#define ESR_SEND_ILLEGAL	5
+#define ESR_RECEIVE_ILLEGAL	6
+#define ESR_REGISTER_ILLEGAL	7
 
 /* SDM, "Local APIC State After It Has Been Software Disabled". */
 static inline void apic_mask_lvt(struct kvml_apic *apic)
@@ -32,6 +34,7 @@ static inline u32 apic_x2apic_logical_id(u32 id)
 	return (id >> 4) << 16 | BIT(id & 0xf);
 }
 
+/* Any thread. */
 void apic_report_error(struct kvml_apic *apic, u32 error);
 void apic_end_of_interrupt(struct kvml_apic *apic);
 /* The processor's priority: what interrupts it is of a higher class. */

@@ -100,7 +100,7 @@ static u32 current_count(const struct kvml_apic *apic)
 static void start_counting(struct kvml_apic *apic, u32 count)
 {
 	apic->deadline_ns = count ? kvml_now_ns() + delay_ns(apic, count) : 0;
-	apic->effects |= KVML_APIC_EFFECT_TIMER;
+	kvml_apic_timer_changed(apic);
 }
 
 static void write_lvt_timer(struct kvml_apic *apic, u32 value)
@@ -131,10 +131,10 @@ void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline)
 	if (!kvml_apic_hardware_enabled(apic) || timer_mode(apic) != TIMER_DEADLINE)
 		return;
 	apic->tsc_deadline = deadline;
-	apic->effects |= KVML_APIC_EFFECT_TIMER;
+	kvml_apic_timer_changed(apic);
 }
 
-bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc)
+void kvml_apic_expire(struct kvml_apic *apic, u64 guest_tsc)
 {
 	const u32 entry = apic->regs[KVML_APIC_LVT_TIMER];
 	const u64 now_ns = apic->deadline_ns ? kvml_now_ns() : 0;
@@ -149,27 +149,21 @@ bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc)
 		apic->deadline_ns = timer_mode(apic) == TIMER_PERIODIC ?
 			now_ns + period - late % period : 0;
 	} else {
-		return false;
+		return;
 	}
-	if (entry & LVT_MASKED)
-		return false;
-	kvml_apic_accept(apic, entry & VECTOR_MASK, false);
-	return true;
+	if (!(entry & LVT_MASKED))
+		kvml_apic_accept(apic, entry & VECTOR_MASK, false);
 }
 
 /* ----- Registers ----- */
 
-/* Sends what is in ICR. */
-static void send_ipi(struct kvml_apic *apic)
+/* @command and @destination are as in ICR. */
+static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination)
 {
-	struct kvml_apic_message *message = &apic->message;
-	const u32 command = apic->regs[KVML_APIC_ICR];
-	const u32 destination = apic->regs[KVML_APIC_ICR2];
 	const bool wide = kvml_apic_is_x2apic(apic);
 	const u8 delivery = (command >> 8) & 7;
-
 	/* Level and trigger mode have a meaning for INIT only (SDM, table of valid combinations). */
-	*message = (struct kvml_apic_message) {
+	const struct kvml_apic_message message = {
 		.destination = wide ? destination : destination >> 24,
 		.vector = command & VECTOR_MASK,
 		.delivery = delivery,
@@ -180,10 +174,11 @@ static void send_ipi(struct kvml_apic *apic)
 		.wide = wide,
 		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY,
 	};
-	if (delivery <= KVML_APIC_LOWEST_PRIORITY && message->vector < FIRST_LEGAL_VECTOR)
+
+	if (delivery <= KVML_APIC_LOWEST_PRIORITY && message.vector < FIRST_LEGAL_VECTOR)
 		apic_report_error(apic, ESR_SEND_ILLEGAL);
 	else
-		apic->effects |= KVML_APIC_EFFECT_SEND;
+		kvml_apic_send(apic, &message);
 }
 
 static u32 read_register(const struct kvml_apic *apic, u32 index)
@@ -222,13 +217,12 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 			apic_mask_lvt(apic);
 		break;
 	case KVML_APIC_ESR:
-		kept = apic->errors;
-		apic->errors = 0;
+		kept = (u32)xchg(&apic->errors, 0);
 		break;
 	case KVML_APIC_ICR:
 		apic->regs[KVML_APIC_ICR] = kept;
 		apic->regs[KVML_APIC_ICR2] = (u32)(value >> 32);
-		send_ipi(apic);
+		send_ipi(apic, kept, (u32)(value >> 32));
 		return;
 	case KVML_APIC_LVT_TIMER ... KVML_APIC_LVT_ERROR:
 		if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
@@ -245,13 +239,10 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 		write_divide(apic, kept);
 		break;
 	case KVML_APIC_SELF_IPI:
-		if (value < FIRST_LEGAL_VECTOR)
-			apic_report_error(apic, ESR_SEND_ILLEGAL);
-		else
-			kvml_apic_accept(apic, (u8)value, false);
-		break;
+		send_ipi(apic, (u32)value | KVML_APIC_SELF << 18, 0);
+		return;
 	}
-	/* Once: others look at DFR and LDR without the lock. */
+	/* Once: others look at SVR, DFR, LDR and the error's entry meanwhile. */
 	WRITE_ONCE(apic->regs[index], kept);
 }
 
@@ -356,7 +347,6 @@ int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *stat
 		apic->regs[index] &= ~0u << FIRST_LEGAL_VECTOR;
 	if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 		apic_mask_lvt(apic);
-	apic->irr_any = true;
 	/* A one-shot timer at 0 has fired; a periodic one was about to start over. */
 	if (count > apic->regs[KVML_APIC_TIMER_INITIAL] ||
 	    (!count && timer_mode(apic) == TIMER_PERIODIC))

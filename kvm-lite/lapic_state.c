@@ -1,31 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-#define MSI_ADDRESS_MASK	0xfff00000u
-#define MSI_ADDRESS		0xfee00000u
-#define MSI_REDIRECTION_HINT	BIT(3)
-#define MSI_LOGICAL		BIT(2)
-#define MSI_LEVEL		BIT(15)
-#define MSI_ASSERT		BIT(14)
-
 /* IRR, ISR and TMR are 256 bits each, in eight registers. */
-static void set_vector(struct kvml_apic *apic, u32 table, u8 vector, bool value)
+static unsigned long *vectors(const struct kvml_apic *apic, u32 table)
 {
-	u32 *word = &apic->regs[table + vector / 32];
-	const u32 bit = BIT(vector % 32);
-
-	WRITE_ONCE(*word, value ? *word | bit : *word & ~bit);
+	return (unsigned long *)&apic->regs[table];
 }
 
 static int highest_vector(const struct kvml_apic *apic, u32 table)
 {
+	const unsigned long *words = vectors(apic, table);
 	int word;
 
-	for (word = 7; word >= 0; word--) {
-		const u32 bits = READ_ONCE(apic->regs[table + (u32)word]);
+	for (word = 3; word >= 0; word--) {
+		const unsigned long bits = READ_ONCE(words[word]);
 
 		if (bits)
-			return word * 32 + 31 - __builtin_clz(bits);
+			return word * 64 + 63 - __builtin_clzl(bits);
 	}
 	return -1;
 }
@@ -34,17 +25,20 @@ static int highest_vector(const struct kvml_apic *apic, u32 table)
 
 static void raise_vector(struct kvml_apic *apic, u8 vector, bool level_triggered)
 {
-	set_vector(apic, KVML_APIC_TMR, vector, level_triggered);
-	set_vector(apic, KVML_APIC_IRR, vector, true);
-	WRITE_ONCE(apic->irr_any, true);
+	unsigned long *tmr = vectors(apic, KVML_APIC_TMR);
+
+	if (level_triggered)
+		set_bit(vector, tmr);
+	else if (test_bit(vector, tmr))
+		clear_bit(vector, tmr);
+	set_bit(vector, vectors(apic, KVML_APIC_IRR));
 }
 
 void apic_report_error(struct kvml_apic *apic, u32 error)
 {
-	const u32 entry = apic->regs[KVML_APIC_LVT_ERROR];
-	const bool first = !(apic->errors & error);
+	const u32 entry = READ_ONCE(apic->regs[KVML_APIC_LVT_ERROR]);
+	const bool first = !test_and_set_bit(error, &apic->errors);
 
-	apic->errors |= error;
 	/* An illegal vector here would be the next error: it is only recorded. */
 	if (first && !(entry & LVT_MASKED) && (entry & VECTOR_MASK) >= FIRST_LEGAL_VECTOR)
 		raise_vector(apic, entry & VECTOR_MASK, false);
@@ -52,7 +46,7 @@ void apic_report_error(struct kvml_apic *apic, u32 error)
 
 bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered)
 {
-	if (!kvml_apic_hardware_enabled(apic) || !(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
+	if (!(READ_ONCE(apic->regs[KVML_APIC_SVR]) & SVR_ENABLE))
 		return false;
 	if (vector < FIRST_LEGAL_VECTOR) {
 		apic_report_error(apic, ESR_RECEIVE_ILLEGAL);
@@ -86,9 +80,9 @@ static bool is_broadcast(const struct kvml_apic_message *message)
 bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
 		       const struct kvml_apic *source)
 {
+	if (!kvml_apic_hardware_enabled(apic))
+		return false;
 	switch (message->shorthand) {
-	case KVML_APIC_SELF:
-		return apic == source;
 	case KVML_APIC_ALL:
 		return true;
 	case KVML_APIC_ALL_BUT_SELF:
@@ -109,23 +103,6 @@ bool kvml_apic_names_one(const struct kvml_apic_message *message)
 		!is_broadcast(message);
 }
 
-struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data)
-{
-	const bool ours = (address & MSI_ADDRESS_MASK) == MSI_ADDRESS;
-	const u8 delivery = ours ? (data >> 8) & 7 : KVML_APIC_NOWHERE;
-
-	return (struct kvml_apic_message) {
-		.destination = (address >> 12) & 0xff,
-		.vector = data & 0xff,
-		.delivery = delivery,
-		.logical = address & MSI_LOGICAL,
-		.level_triggered = data & MSI_LEVEL,
-		.deasserted = (data & MSI_LEVEL) && !(data & MSI_ASSERT),
-		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY ||
-			(address & MSI_REDIRECTION_HINT),
-	};
-}
-
 /* ----- Priorities ----- */
 
 /* SDM, "Task and Processor Priorities". */
@@ -140,18 +117,26 @@ u32 apic_ppr(const struct kvml_apic *apic)
 
 int kvml_apic_pending(const struct kvml_apic *apic)
 {
-	const int vector = highest_vector(apic, KVML_APIC_IRR);
+	const unsigned long *irr = vectors(apic, KVML_APIC_IRR);
+	int vector;
 
-	if (vector < 0 || !kvml_apic_hardware_enabled(apic))
+	/* So it is nearly always, and each entry into the guest asks. */
+	if (!(READ_ONCE(irr[0]) | READ_ONCE(irr[1]) | READ_ONCE(irr[2]) | READ_ONCE(irr[3])) ||
+	    !kvml_apic_hardware_enabled(apic))
 		return -1;
+	vector = highest_vector(apic, KVML_APIC_IRR);
 	return ((u32)vector & 0xf0) > (apic_ppr(apic) & 0xf0) ? vector : -1;
 }
 
-void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector)
+int kvml_apic_take(struct kvml_apic *apic)
 {
-	set_vector(apic, KVML_APIC_IRR, vector, false);
-	set_vector(apic, KVML_APIC_ISR, vector, true);
-	apic->irr_any = highest_vector(apic, KVML_APIC_IRR) >= 0;
+	const int vector = kvml_apic_pending(apic);
+
+	if (vector >= 0) {
+		clear_bit(vector, vectors(apic, KVML_APIC_IRR));
+		__set_bit(vector, vectors(apic, KVML_APIC_ISR));
+	}
+	return vector;
 }
 
 void apic_end_of_interrupt(struct kvml_apic *apic)
@@ -160,11 +145,9 @@ void apic_end_of_interrupt(struct kvml_apic *apic)
 
 	if (vector < 0)
 		return;
-	set_vector(apic, KVML_APIC_ISR, (u8)vector, false);
-	if (apic->regs[KVML_APIC_TMR + vector / 32] & BIT(vector % 32)) {
-		apic->effects |= KVML_APIC_EFFECT_EOI;
-		apic->eoi_vector = (u8)vector;
-	}
+	__clear_bit(vector, vectors(apic, KVML_APIC_ISR));
+	if (test_bit(vector, vectors(apic, KVML_APIC_TMR)))
+		apic->ended = (u8)vector;
 }
 
 /* ----- Modes and reset ----- */
@@ -175,11 +158,10 @@ void kvml_apic_reset(struct kvml_apic *apic)
 	apic->errors = 0;
 	apic->tsc_deadline = 0;
 	apic->deadline_ns = 0;
-	apic->irr_any = false;
 	apic->regs[KVML_APIC_DFR] = DFR_FLAT;
 	apic->regs[KVML_APIC_SVR] = 0xff;
 	apic_mask_lvt(apic);
-	apic->effects |= KVML_APIC_EFFECT_TIMER;
+	kvml_apic_timer_changed(apic);
 }
 
 void kvml_apic_power_up(struct kvml_apic *apic, u32 id)

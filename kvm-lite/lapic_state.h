@@ -3,12 +3,16 @@
  * The local APIC as a state machine (SDM volume 3, "Advanced Programmable Interrupt Controller"):
  * registers in xAPIC and x2APIC form, priorities, messages and the timer's modes.
  *
- * Pure but for the time: it takes no lock and sends nothing. What has to happen outside (send a
- * message, start the timer, tell user space of an EOI) is left in kvml_apic.effects. lapic.c owns
- * one of these per vCPU and calls everything here with that LAPIC's lock held.
+ * There is no lock. A LAPIC belongs to one thread at a time, its vCPU's. Any other may, at any
+ * moment, ask kvml_apic_matches() and call kvml_apic_accept(): these read each register that decides
+ * once, and write nothing but bits of IRR, TMR and errors, atomically. The owner takes those bits away
+ * in the same way, and finds what waits by looking at IRR itself, so no interrupt is lost. Only when
+ * the LAPIC is reset, or user space sets its state, one that comes meanwhile is either kept or lost.
  *
- * Invariants, whatever guest or user space wrote: vectors below 16 are never in IRR, ISR or TMR;
- * irr_any is false only if IRR is empty; at most one of tsc_deadline and deadline_ns is not 0.
+ * Pure but for the time and two functions that the surroundings have to provide.
+ *
+ * Invariants, whatever guest or user space wrote: vectors below 16 are never in IRR, ISR or TMR; at
+ * most one of tsc_deadline and deadline_ns is not 0.
  */
 #ifndef KVML_LAPIC_STATE_H
 #define KVML_LAPIC_STATE_H
@@ -93,26 +97,24 @@ struct kvml_apic_message {
 	bool lowest_priority;	/* one receiver is enough */
 };
 
-/* What an operation asks of its caller; it only adds to kvml_apic.effects. */
-enum kvml_apic_effect {
-	KVML_APIC_EFFECT_TIMER = 1 << 0,	/* the time of the next expiry changed */
-	KVML_APIC_EFFECT_SEND = 1 << 1,		/* message is to be sent */
-	KVML_APIC_EFFECT_EOI = 1 << 2,		/* eoi_vector, level-triggered, ended */
-};
-
 struct kvml_apic {
-	u32 regs[KVML_APIC_REGISTERS];
-	u32 id;				/* x2APIC id, which is the vCPU's id; 0 to 254 */
-	u32 errors;			/* what the next write to ESR makes visible */
-	u64 base;			/* IA32_APIC_BASE */
+	u32 regs[KVML_APIC_REGISTERS];	/* first, so that pairs of them are aligned */
+	unsigned long errors;		/* atomic bits; what the next write to ESR makes visible */
+	u64 base;			/* IA32_APIC_BASE; any thread reads */
 	u64 tsc_deadline;		/* guest TSC; 0 = not armed */
 	u64 deadline_ns;		/* one-shot and periodic; 0 = not armed */
-	bool irr_any;			/* a hint that may be read without the lock */
-	/* Set by the guest's own operations and user space's, not by what arrives. */
-	u8 effects;
-	u8 eoi_vector;
-	struct kvml_apic_message message;
+	u32 id;				/* x2APIC id, which is the vCPU's id; 0 to 254 */
+	u8 ended;			/* level-triggered vector that got its EOI, until taken; or 0 */
 };
+
+/* ----- What the surroundings provide: lapic.c, or a test; called by the owner ----- */
+
+/* Sends to all that match, @apic perhaps among them. */
+void kvml_apic_send(struct kvml_apic *apic, const struct kvml_apic_message *message);
+/* tsc_deadline or deadline_ns is another: kvml_apic_expire() has to be called when it is over. */
+void kvml_apic_timer_changed(struct kvml_apic *apic);
+
+/* ----- What the owner does ----- */
 
 /*
  * State after power-up: xAPIC enabled in IA32_APIC_BASE, disabled by software. The bootstrap
@@ -124,7 +126,7 @@ void kvml_apic_reset(struct kvml_apic *apic);
 
 static inline bool kvml_apic_hardware_enabled(const struct kvml_apic *apic)
 {
-	return apic->base & KVML_APIC_BASE_ENABLE;
+	return READ_ONCE(apic->base) & KVML_APIC_BASE_ENABLE;
 }
 
 static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
@@ -154,36 +156,45 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value);
 /* IA32_TSC_DEADLINE: ignored, and 0, unless the timer is in that mode. */
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline);
 
-/* The vector that the processor would take now, or -1. The processor itself needs no lock for it. */
+/* CR8 is TPR[7:4]. */
+static inline u64 kvml_apic_cr8(const struct kvml_apic *apic)
+{
+	return apic->regs[KVML_APIC_TPR] >> 4;
+}
+
+static inline void kvml_apic_set_cr8(struct kvml_apic *apic, u8 cr8)
+{
+	apic->regs[KVML_APIC_TPR] = (cr8 & 0xfu) << 4;
+}
+
+/* The vector that the processor would take now, or -1. */
 int kvml_apic_pending(const struct kvml_apic *apic);
-/* The processor took @vector, which kvml_apic_pending() named. */
-void kvml_apic_acknowledge(struct kvml_apic *apic, u8 vector);
+/* As above, and the processor takes it. */
+int kvml_apic_take(struct kvml_apic *apic);
 
 /*
- * Is @apic among the destinations of @message, which @source (null: a device) sends? The LAPIC need
- * not be locked: each thing that decides is read once, and what changes meanwhile has no order.
+ * The time may have come: fires what has expired and, if periodic, starts over. Then, or if it was too
+ * early, the caller sees to the next time.
  */
-bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
-		       const struct kvml_apic *source);
-/* No more than one LAPIC can be. */
-bool kvml_apic_names_one(const struct kvml_apic_message *message);
-/*
- * What an MSI (SDM volume 3, "Message Signalled Interrupts") sends to LAPICs: nothing if its address
- * is not theirs. The upper half of the address means nothing to them.
- */
-struct kvml_apic_message kvml_apic_message_of_msi(u32 address, u32 data);
-/* A fixed interrupt has arrived. False: not taken; the LAPIC is off or the vector is illegal. */
-bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered);
-
-/*
- * The time may have come: fires what has expired and, if periodic, starts over. True if there may be
- * an interrupt, of an illegal vector's error perhaps.
- */
-bool kvml_apic_timer_expired(struct kvml_apic *apic, u64 guest_tsc);
+void kvml_apic_expire(struct kvml_apic *apic, u64 guest_tsc);
 
 /* struct kvm_lapic_state in both directions. */
 void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state);
 /* -EINVAL: the id is not this vCPU's. Everything else is made valid by masking. */
 int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state);
+
+/* ----- What any thread does ----- */
+
+/*
+ * Is @apic among the destinations of @message, which @source (null: a device) sends, not to itself?
+ * One that IA32_APIC_BASE turns off has only its pins left, and is none. What changes meanwhile has
+ * no order.
+ */
+bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_message *message,
+		       const struct kvml_apic *source);
+/* No more than one LAPIC can be. */
+bool kvml_apic_names_one(const struct kvml_apic_message *message);
+/* A fixed interrupt has arrived. False: not taken; the LAPIC is off or the vector is illegal. */
+bool kvml_apic_accept(struct kvml_apic *apic, u8 vector, bool level_triggered);
 
 #endif /* KVML_LAPIC_STATE_H */

@@ -114,17 +114,17 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 		return -EINVAL;
 	switch (msr->home) {
 	case X2APIC:
-		return kvml_lapic_read_msr(vcpu, index, value);
+		return kvml_apic_msr_read(&vcpu->lapic.apic, index, value);
 	case KVMCLOCK:
 		return kvml_clock_read_msr(vcpu, index, value);
 	case TSC:
 		*value = rdtsc() + vcpu->tsc_offset;
 		break;
 	case TSC_DEADLINE:
-		*value = kvml_lapic_tsc_deadline(vcpu);
+		*value = vcpu->lapic.apic.tsc_deadline;
 		break;
 	case BASE_OF_APIC:
-		*value = kvml_lapic_base(vcpu);
+		*value = vcpu->lapic.apic.base;
 		break;
 	case IN_PROCESSOR:
 		rdmsrl(index, *value);
@@ -189,9 +189,10 @@ static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u
 
 static void set_tsc_offset(struct kvml_vcpu *vcpu, u64 offset)
 {
-	WRITE_ONCE(vcpu->tsc_offset, offset);
+	vcpu->tsc_offset = offset;
 	vmwrite(TSC_OFFSET, offset);
-	kvml_lapic_tsc_changed(vcpu);
+	/* A TSC deadline now lies elsewhere in time. */
+	kvml_apic_timer_changed(&vcpu->lapic.apic);
 	kvml_clock_tsc_changed(vcpu);
 }
 
@@ -221,16 +222,19 @@ static void write_tsc(struct kvml_vcpu *vcpu, u64 value, bool host)
 int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 {
 	const struct known_msr *msr = find(index);
+	struct kvml_apic *apic = &vcpu->lapic.apic;
 
 	if (!msr || !is_acceptable(vcpu, msr, index, value))
 		return -EINVAL;
 	switch (msr->home) {
 	case X2APIC:
-		return kvml_lapic_write_msr(vcpu, index, value);
+		return kvml_apic_msr_write(apic, index, value);
 	case KVMCLOCK:
 		return kvml_clock_write_msr(vcpu, index, value);
 	case BASE_OF_APIC:
-		return kvml_lapic_set_base(vcpu, value, host);
+		return host ? kvml_apic_restore_base(apic, value, vcpu->physical_bits) :
+			kvml_apic_write_base(apic, value, vcpu->physical_bits,
+					     kvml_cpuid_has_x2apic(vcpu));
 	case EXTENDED_FEATURES:
 		return kvml_set_efer(vcpu, value);
 	case CONSTANT:
@@ -245,7 +249,7 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		vcpu->msr.tsc_adjust = value;
 		break;
 	case TSC_DEADLINE:
-		kvml_lapic_set_tsc_deadline(vcpu, value);
+		kvml_apic_write_tsc_deadline(apic, value);
 		break;
 	case IN_PROCESSOR:
 		wrmsrl(index, value);

@@ -286,9 +286,9 @@ void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->cr2 = vcpu->cr2;
 	sregs->cr3 = vmread(GUEST_CR3);
 	sregs->cr4 = kvml_cr4();
-	sregs->cr8 = kvml_lapic_cr8(vcpu);
+	sregs->cr8 = kvml_apic_cr8(&vcpu->lapic.apic);
 	sregs->efer = vmread(GUEST_IA32_EFER);
-	sregs->apic_base = kvml_lapic_base(vcpu);
+	sregs->apic_base = vcpu->lapic.apic.base;
 	if (vcpu->events.interrupt_injected)
 		__set_bit(vcpu->events.interrupt_vector,
 			  (unsigned long *)sregs->interrupt_bitmap);
@@ -337,7 +337,7 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	BUILD_BUG_ON(offsetof(struct kvm_sregs, ldt) != 7 * sizeof(*segments));
 	if (!sregs_are_valid(vcpu, sregs))
 		return -EINVAL;
-	outcome = kvml_lapic_set_base(vcpu, sregs->apic_base, true);
+	outcome = kvml_apic_restore_base(&vcpu->lapic.apic, sregs->apic_base, vcpu->physical_bits);
 	if (outcome)
 		return outcome;
 	write_efer(sregs->efer);
@@ -345,7 +345,7 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	write_guest_cr0(sregs->cr0 & CR0_KNOWN);
 	vmwrite(GUEST_CR3, sregs->cr3 & ~BIT_ULL(63));
 	vcpu->cr2 = sregs->cr2;
-	kvml_lapic_set_cr8(vcpu, sregs->cr8);
+	kvml_apic_set_cr8(&vcpu->lapic.apic, sregs->cr8);
 	for (i = 0; i < ARRAY_SIZE(sregs_order); i++)
 		set_segment(sregs_order[i], &segments[i]);
 	vmwrite(GUEST_GDTR_BASE, sregs->gdt.base);
@@ -393,7 +393,6 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	u32 i;
 
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
-	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	vcpu->io.kind = KVML_IO_NONE;
 	memset(vcpu->regs, 0, sizeof(vcpu->regs));
 	/* RDX: family, model and stepping, as CPUID tells them. */

@@ -153,11 +153,41 @@ static inline bool must_leave(struct kvml_vcpu *vcpu)
 	return signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping();
 }
 
+static bool halt_is_over(struct kvml_vcpu *vcpu)
+{
+	return vcpu->mp_state == KVM_MP_STATE_HALTED && kvml_has_wakeup(vcpu);
+}
+
+void kvml_accept_requests(struct kvml_vcpu *vcpu)
+{
+	/* A full barrier: what was written before a request is seen from here on. */
+	const unsigned long requests = xchg(&vcpu->requests, 0);
+
+	if ((requests & BIT(KVML_REQUEST_NMI)) && vcpu->events.nmi_pending < 2)
+		vcpu->events.nmi_pending++;
+	if (requests & BIT(KVML_REQUEST_TIMER))
+		kvml_lapic_expire(vcpu);
+	/* SDM, "MP Initialization Protocol": INIT resets, and a SIPI wakes who waits for one. */
+	if (requests & BIT(KVML_REQUEST_INIT)) {
+		kvml_apic_reset(&vcpu->lapic.apic);
+		kvml_vcpu_init(vcpu);
+		vcpu->mp_state = vcpu->id == 0 ? KVM_MP_STATE_RUNNABLE :
+			KVM_MP_STATE_INIT_RECEIVED;
+	}
+	if ((requests & BIT(KVML_REQUEST_STARTUP)) &&
+	    vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
+		kvml_vcpu_startup(vcpu, READ_ONCE(vcpu->lapic.startup_vector));
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	}
+}
+
 /* What keeps the vCPU from the guest, or woke it. */
 static int serve_requests(struct kvml_vcpu *vcpu)
 {
-	if (kvml_lapic_has_events(vcpu))
-		kvml_lapic_accept_events(vcpu);
+	kvml_accept_requests(vcpu);
+	/* A timer that is masked, say, ends the wait but not the halt. */
+	if (halt_is_over(vcpu))
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	if (!must_leave(vcpu))
 		return KVML_RESUME;
 	vcpu->run->exit_reason = KVM_EXIT_INTR;
@@ -195,7 +225,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 	 * So either we see the work here, or it sees us and interrupts.
 	 */
 	smp_store_mb(vcpu->mode, KVML_IN_GUEST);
-	if (need_resched() || must_leave(vcpu) || kvml_lapic_has_events(vcpu)) {
+	if (need_resched() || must_leave(vcpu) || READ_ONCE(vcpu->requests)) {
 		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
 		local_irq_enable();
 		preempt_enable();
@@ -237,22 +267,16 @@ static int run_once(struct kvml_vcpu *vcpu)
 
 /* ----- Waiting ----- */
 
-static bool may_go_on(struct kvml_vcpu *vcpu)
-{
-	return vcpu->mp_state == KVM_MP_STATE_HALTED ? kvml_has_wakeup(vcpu) :
-						       kvml_lapic_has_events(vcpu);
-}
-
 /* HLT, or waiting for INIT and SIPI. The VMCS stays loaded: waking reads it. */
 static int wait_for_work(struct kvml_vcpu *vcpu)
 {
-	bool found = false;
+	struct kvml_apic *apic = &vcpu->lapic.apic;
 
-	kvml_lapic_set_asleep(vcpu, true);
-	wait_event_interruptible(vcpu->wait, (found = may_go_on(vcpu)) || must_leave(vcpu));
-	kvml_lapic_set_asleep(vcpu, false);
-	if (found && vcpu->mp_state == KVM_MP_STATE_HALTED)
-		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	/* From here on the host's timer minds a TSC deadline. */
+	if (apic->tsc_deadline)
+		kvml_apic_timer_changed(apic);
+	wait_event_interruptible(vcpu->wait, READ_ONCE(vcpu->requests) || halt_is_over(vcpu) ||
+				 must_leave(vcpu));
 	return serve_requests(vcpu);
 }
 
@@ -264,8 +288,8 @@ static void publish(struct kvml_vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 
 	run->if_flag = !!(vmread(GUEST_RFLAGS) & X86_EFLAGS_IF);
-	run->cr8 = kvml_lapic_cr8(vcpu);
-	run->apic_base = kvml_lapic_base(vcpu);
+	run->cr8 = kvml_apic_cr8(&vcpu->lapic.apic);
+	run->apic_base = vcpu->lapic.apic.base;
 	run->flags = 0;
 	run->ready_for_interrupt_injection = kvml_interrupt_allowed() &&
 		!vcpu->events.interrupt_injected && !vcpu->events.exception_pending &&
@@ -275,7 +299,7 @@ static void publish(struct kvml_vcpu *vcpu)
 /* KVML_TO_USER, or a negative errno. */
 static int run_loop(struct kvml_vcpu *vcpu)
 {
-	int vector, outcome;
+	int ended, outcome;
 
 	for (;;) {
 		cond_resched();
@@ -284,9 +308,11 @@ static int run_loop(struct kvml_vcpu *vcpu)
 									     wait_for_work(vcpu);
 		if (outcome != KVML_RESUME)
 			return outcome;
-		vector = kvml_lapic_take_eoi(vcpu);
-		if (unlikely(vector >= 0)) {
-			vcpu->run->eoi.vector = vector;
+		/* User space's IOAPIC may have to send a level-triggered interrupt again. */
+		ended = vcpu->lapic.apic.ended;
+		vcpu->lapic.apic.ended = 0;
+		if (unlikely(ended) && kvml_ioapic_owns(vcpu->vm, ended)) {
+			vcpu->run->eoi.vector = ended;
 			return kvml_to_user(vcpu, KVM_EXIT_IOAPIC_EOI);
 		}
 	}

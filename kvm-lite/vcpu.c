@@ -145,11 +145,6 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 	}
 }
 
-void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu)
-{
-	set_bit(KVML_REQUEST_NMI, &vcpu->requests);
-}
-
 /* ----- Life ----- */
 
 static void power_up(struct kvml_vcpu *vcpu)
@@ -193,7 +188,8 @@ static const struct file_operations vcpu_operations = {
 
 void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 {
-	kvml_lapic_destroy(vcpu);
+	/* It can be found no more: nobody starts the timer again. */
+	hrtimer_cancel(&vcpu->lapic.timer);
 	kvml_vmcs_destroy(vcpu);
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);

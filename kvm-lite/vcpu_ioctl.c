@@ -171,8 +171,7 @@ static int set_xcrs(struct kvml_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 
 static void get_mp_state(struct kvml_vcpu *vcpu, struct kvm_mp_state *state)
 {
-	if (kvml_lapic_has_events(vcpu))
-		kvml_lapic_accept_events(vcpu);
+	kvml_accept_requests(vcpu);
 	state->mp_state = vcpu->mp_state;
 }
 
@@ -184,9 +183,9 @@ static int set_mp_state(struct kvml_vcpu *vcpu, const struct kvm_mp_state *state
 	if (state->mp_state > KVM_MP_STATE_SIPI_RECEIVED ||
 	    (!vcpu->vm->split_irqchip && state->mp_state != KVM_MP_STATE_RUNNABLE))
 		return -EINVAL;
-	WRITE_ONCE(vcpu->mp_state, startup ? KVM_MP_STATE_INIT_RECEIVED : state->mp_state);
+	vcpu->mp_state = startup ? KVM_MP_STATE_INIT_RECEIVED : state->mp_state;
 	if (startup)
-		set_bit(KVML_EVENT_STARTUP, &vcpu->lapic.events);
+		set_bit(KVML_REQUEST_STARTUP, &vcpu->requests);
 	return 0;
 }
 
@@ -264,11 +263,11 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 	case KVM_SET_XCRS:
 		return fault ?: set_xcrs(vcpu, data);
 	case KVM_GET_LAPIC:
-		if (!no_lapic)
-			kvml_lapic_get_state(vcpu, data);
+		kvml_lapic_expire(vcpu);
+		kvml_apic_save(&vcpu->lapic.apic, data);
 		return no_lapic;
 	case KVM_SET_LAPIC:
-		return no_lapic ?: fault ?: kvml_lapic_set_state(vcpu, data);
+		return no_lapic ?: fault ?: kvml_apic_restore(&vcpu->lapic.apic, data);
 	case KVM_GET_MP_STATE:
 		get_mp_state(vcpu, data);
 		return 0;
@@ -339,7 +338,7 @@ static long loaded_ioctl(struct kvml_vcpu *vcpu, unsigned int command, unsigned 
 	case KVM_SET_SIGNAL_MASK:
 		return set_signal_mask(vcpu, user);
 	case KVM_NMI:
-		kvml_vcpu_queue_nmi(vcpu);
+		set_bit(KVML_REQUEST_NMI, &vcpu->requests);
 		return 0;
 	case KVM_KVMCLOCK_CTRL:
 		return kvml_clock_pause(vcpu);

@@ -1,9 +1,10 @@
 #pragma once
-// A LAPIC for tests: the state machine with a clock that the test moves and what its last operation
-// asked for. Single-threaded.
+// A LAPIC for tests: the state machine with a clock that the test moves, and what the last
+// operation asked of its surroundings.
 
-#include <array>
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 extern "C" {
 #include "kvm-lite/lapic_state.h"
@@ -12,6 +13,21 @@ extern "C" {
 inline uint64_t kvml_test_now_ns = 1000;
 
 namespace mote::kvm_lite {
+
+struct ObservedApic : kvml_apic {
+  std::optional<kvml_apic_message> sent;
+  bool timer_changed = false;
+};
+
+extern "C" {
+[[gnu::used]] inline void kvml_apic_send(kvml_apic* apic, const kvml_apic_message* message) {
+  static_cast<ObservedApic*>(apic)->sent = *message;
+}
+
+[[gnu::used]] inline void kvml_apic_timer_changed(kvml_apic* apic) {
+  static_cast<ObservedApic*>(apic)->timer_changed = true;
+}
+}
 
 class ApicMachine final {
  public:
@@ -57,27 +73,25 @@ class ApicMachine final {
   int pending() { return kvml_apic_pending(&apic_); }
 
   /// Takes what is pending; -1 if nothing is.
-  int take() {
-    const int vector = pending();
-    if (vector >= 0) kvml_apic_acknowledge(&apic_, static_cast<uint8_t>(vector));
-    return vector;
-  }
+  int take() { return kvml_apic_take(&apic_); }
 
-  bool expire(uint64_t guest_tsc = 0) { return kvml_apic_timer_expired(begin(), guest_tsc); }
+  void expire(uint64_t guest_tsc = 0) { kvml_apic_expire(begin(), guest_tsc); }
 
-  [[nodiscard]] bool has(kvml_apic_effect effect) const { return (apic_.effects & effect) != 0; }
+  /// The level-triggered vector that ended, or 0; once.
+  uint8_t take_ended() { return std::exchange(apic_.ended, uint8_t{0}); }
 
-  kvml_apic& apic() { return apic_; }
+  ObservedApic& apic() { return apic_; }
 
   uint64_t& now_ns = kvml_test_now_ns;
 
  private:
   kvml_apic* begin() {
-    apic_.effects = 0;
+    apic_.sent.reset();
+    apic_.timer_changed = false;
     return &apic_;
   }
 
-  kvml_apic apic_{};
+  ObservedApic apic_{};
 };
 
 }  // namespace mote::kvm_lite

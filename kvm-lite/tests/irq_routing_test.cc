@@ -83,5 +83,30 @@ TEST(IrqRouting, FillStaysInItsTable) {
   EXPECT_EQ(kvml_routes_fill(nullptr, 0, &entry, 1), -EINVAL);
 }
 
+TEST(Msi, SaysEverything) {
+  kvml_apic_message message = kvml_message_of_msi(0xfee23000, 0x00004131);
+  EXPECT_EQ(message.destination, 0x23u);
+  EXPECT_EQ(message.vector, 0x31);
+  EXPECT_EQ(message.delivery, KVML_APIC_LOWEST_PRIORITY);
+  EXPECT_FALSE(message.logical);
+  EXPECT_FALSE(message.level_triggered);
+  EXPECT_FALSE(message.wide);
+  EXPECT_TRUE(message.lowest_priority);
+
+  message = kvml_message_of_msi(0xfee0100c, 0x0000c045);
+  EXPECT_TRUE(message.logical);
+  EXPECT_TRUE(message.lowest_priority) << "redirection hint";
+  EXPECT_TRUE(message.level_triggered);
+  EXPECT_FALSE(message.deasserted);
+  EXPECT_EQ(message.delivery, KVML_APIC_FIXED);
+  EXPECT_TRUE(kvml_message_of_msi(0xfee00000, 0x8500).deasserted) << "INIT level de-assert";
+}
+
+TEST(Msi, ToOtherAddressesIsNoInterrupt) {
+  for (const uint32_t address : {0U, 0xfed00000U, 0xfef00000U}) {
+    EXPECT_EQ(kvml_message_of_msi(address, 0x31).delivery, KVML_APIC_NOWHERE);
+  }
+}
+
 }  // namespace
 }  // namespace mote::kvm_lite

@@ -77,35 +77,35 @@ TEST(LapicPage, LvtEntriesKeepOnlyTheirBits) {
 TEST(LapicPage, CommandRegisterSendsToTheUpperHalf) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_ICR2, 0x07000000);
-  EXPECT_FALSE(machine.has(KVML_APIC_EFFECT_SEND));
+  EXPECT_FALSE(machine.apic().sent);
   machine.write(KVML_APIC_ICR, 0x00004844);
-  ASSERT_TRUE(machine.has(KVML_APIC_EFFECT_SEND));
-  EXPECT_EQ(machine.apic().message.destination, 7u);
-  EXPECT_EQ(machine.apic().message.vector, 0x44);
-  EXPECT_EQ(machine.apic().message.delivery, KVML_APIC_FIXED);
-  EXPECT_TRUE(machine.apic().message.logical);
-  EXPECT_FALSE(machine.apic().message.wide);
+  ASSERT_TRUE(machine.apic().sent);
+  EXPECT_EQ(machine.apic().sent->destination, 7u);
+  EXPECT_EQ(machine.apic().sent->vector, 0x44);
+  EXPECT_EQ(machine.apic().sent->delivery, KVML_APIC_FIXED);
+  EXPECT_TRUE(machine.apic().sent->logical);
+  EXPECT_FALSE(machine.apic().sent->wide);
   EXPECT_EQ(machine.read(KVML_APIC_ICR), 0x00004844u);
 }
 
 TEST(LapicPage, StartupSequence) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_ICR, 0x000c4500);
-  ASSERT_TRUE(machine.has(KVML_APIC_EFFECT_SEND));
-  EXPECT_EQ(machine.apic().message.delivery, KVML_APIC_INIT);
-  EXPECT_EQ(machine.apic().message.shorthand, KVML_APIC_ALL_BUT_SELF);
-  EXPECT_FALSE(machine.apic().message.deasserted);
+  ASSERT_TRUE(machine.apic().sent);
+  EXPECT_EQ(machine.apic().sent->delivery, KVML_APIC_INIT);
+  EXPECT_EQ(machine.apic().sent->shorthand, KVML_APIC_ALL_BUT_SELF);
+  EXPECT_FALSE(machine.apic().sent->deasserted);
   machine.write(KVML_APIC_ICR, 0x00008500);
-  EXPECT_TRUE(machine.apic().message.deasserted);
+  EXPECT_TRUE(machine.apic().sent->deasserted);
   machine.write(KVML_APIC_ICR, 0x0000069a);
-  EXPECT_EQ(machine.apic().message.delivery, KVML_APIC_STARTUP);
-  EXPECT_EQ(machine.apic().message.vector, 0x9a);
+  EXPECT_EQ(machine.apic().sent->delivery, KVML_APIC_STARTUP);
+  EXPECT_EQ(machine.apic().sent->vector, 0x9a);
 }
 
 TEST(LapicPage, IllegalVectorIsNotSent) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_ICR, 0x0000400f);
-  EXPECT_FALSE(machine.has(KVML_APIC_EFFECT_SEND));
+  EXPECT_FALSE(machine.apic().sent);
   machine.write(KVML_APIC_ESR, 0);
   EXPECT_EQ(machine.read(KVML_APIC_ESR), 1u << 5);
 }
@@ -116,8 +116,8 @@ TEST(LapicX2apic, WholeRegistersInMsrs) {
   ASSERT_EQ(machine.read_msr(KVML_APIC_ID, value), 0);
   EXPECT_EQ(value, 0x21u);
   ASSERT_EQ(machine.write_msr(KVML_APIC_ICR, 0x0000002300000844), 0);
-  EXPECT_EQ(machine.apic().message.destination, 0x23u);
-  EXPECT_TRUE(machine.apic().message.wide);
+  EXPECT_EQ(machine.apic().sent->destination, 0x23u);
+  EXPECT_TRUE(machine.apic().sent->wide);
   ASSERT_EQ(machine.read_msr(KVML_APIC_ICR, value), 0);
   EXPECT_EQ(value, 0x0000002300000844u);
 }
@@ -125,9 +125,14 @@ TEST(LapicX2apic, WholeRegistersInMsrs) {
 TEST(LapicX2apic, SelfIpi) {
   auto machine = ApicMachine::x2apic();
   ASSERT_EQ(machine.write_msr(KVML_APIC_SELF_IPI, 0x77), 0);
-  EXPECT_EQ(machine.take(), 0x77);
+  ASSERT_TRUE(machine.apic().sent);
+  EXPECT_EQ(machine.apic().sent->shorthand, KVML_APIC_SELF);
+  EXPECT_EQ(machine.apic().sent->delivery, KVML_APIC_FIXED);
+  EXPECT_EQ(machine.apic().sent->vector, 0x77);
   ASSERT_EQ(machine.write_msr(KVML_APIC_SELF_IPI, 0x07), 0);
-  EXPECT_EQ(machine.take(), -1);
+  EXPECT_FALSE(machine.apic().sent);
+  EXPECT_EQ(machine.write_msr(KVML_APIC_ESR, 0), 0);
+  EXPECT_EQ(machine.apic().regs[KVML_APIC_ESR], 1U << 5);
 }
 
 struct RefusedWrite {
@@ -140,7 +145,8 @@ class LapicX2apicRefusal : public testing::TestWithParam<RefusedWrite> {};
 TEST_P(LapicX2apicRefusal, IsAProtectionFault) {
   auto machine = ApicMachine::x2apic();
   EXPECT_EQ(machine.write_msr(GetParam().offset, GetParam().value), -EINVAL);
-  EXPECT_EQ(machine.apic().effects, 0);
+  EXPECT_FALSE(machine.apic().sent);
+  EXPECT_FALSE(machine.apic().timer_changed);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -211,7 +217,7 @@ TEST(LapicBase, TurningOffResets) {
   auto machine = ApicMachine::enabled();
   machine.raise(0x31);
   ASSERT_EQ(machine.set_base(KVML_APIC_DEFAULT_BASE), 0);
-  EXPECT_TRUE(machine.has(KVML_APIC_EFFECT_TIMER));
+  EXPECT_TRUE(machine.apic().timer_changed);
   EXPECT_EQ(machine.pending(), -1);
   ASSERT_EQ(machine.set_base(KVML_APIC_DEFAULT_BASE | KVML_APIC_BASE_ENABLE), 0);
   EXPECT_EQ(machine.read(KVML_APIC_SVR), 0xffu);

@@ -23,8 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   size_t routed = 0;
   for (const auto& entry : entries) {
-    const kvml_apic_message wanted =
-        kvml_apic_message_of_msi(entry.u.msi.address_lo, entry.u.msi.data);
+    const kvml_apic_message wanted = kvml_message_of_msi(entry.u.msi.address_lo, entry.u.msi.data);
     const kvml_apic_message& message = messages.at(entry.gsi);
     if (wanted.delivery == KVML_APIC_NOWHERE) continue;
     if (message.delivery != wanted.delivery || message.destination != wanted.destination ||

@@ -27,26 +27,17 @@ void require(bool condition) {
 }
 
 void check_invariants(kvml_apic& apic) {
-  bool requested = false;
-  for (uint32_t i = 0; i < 8; ++i) requested |= apic.regs[KVML_APIC_IRR + i] != 0;
-  require(!requested || apic.irr_any);
   for (const uint32_t table : {KVML_APIC_IRR, KVML_APIC_ISR, KVML_APIC_TMR}) {
     require((apic.regs[table] & 0xffff) == 0);
   }
   require(apic.tsc_deadline == 0 || apic.deadline_ns == 0);
+  require(apic.ended == 0 || apic.ended >= 16);
   require((apic.base & KVML_APIC_BASE_ENABLE) != 0 || (apic.base & KVML_APIC_BASE_X2APIC) == 0);
   const int vector = kvml_apic_pending(&apic);
   require(vector >= -1 && vector < 256);
   require(vector < 0 ||
           (vector & 0xf0) >
               static_cast<int>(kvml_apic_page_read(&apic, KVML_APIC_PPR * 16, 4) & 0xf0));
-}
-
-void check_effects(const kvml_apic& apic) {
-  const auto has = [&](kvml_apic_effect effect) { return (apic.effects & effect) != 0; };
-  require(!has(KVML_APIC_EFFECT_EOI) || apic.eoi_vector >= 16);
-  require(!has(KVML_APIC_EFFECT_SEND) || apic.message.delivery > KVML_APIC_LOWEST_PRIORITY ||
-          apic.message.vector >= 16);
 }
 
 void restore(kvml_apic& apic, const Step& step) {
@@ -75,7 +66,6 @@ void accept(kvml_apic& apic, const Step& step) {
 void run(kvml_apic& apic, const Step& step) {
   constexpr uint8_t kPhysicalBits = 39;
   uint64_t ignored = 0;
-  apic.effects = 0;
   switch (step.operation % 13) {
     case 0:
       kvml_apic_page_write(&apic, step.place & 0xff0, 4, step.value);
@@ -102,7 +92,7 @@ void run(kvml_apic& apic, const Step& step) {
       kvml_apic_write_tsc_deadline(&apic, step.value);
       break;
     case 8:
-      apic.regs[KVML_APIC_TPR] = static_cast<uint32_t>(step.value & 0xf) << 4;
+      kvml_apic_set_cr8(&apic, static_cast<uint8_t>(step.value));
       break;
     case 9:
       accept(apic, step);
@@ -110,20 +100,26 @@ void run(kvml_apic& apic, const Step& step) {
     case 10:
       kvml_test_now_ns += step.value >> (step.argument & 63);
       kvml_test_now_ns &= ~(1ULL << 63);
-      kvml_apic_timer_expired(&apic, step.place);
+      kvml_apic_expire(&apic, step.place);
       break;
     case 11:
       restore(apic, step);
       break;
     default:
-      if (const int vector = kvml_apic_pending(&apic); vector >= 0) {
-        kvml_apic_acknowledge(&apic, static_cast<uint8_t>(vector));
-      }
+      const int vector = kvml_apic_pending(&apic);
+      require(kvml_apic_take(&apic) == vector);
   }
-  check_effects(apic);
 }
 
 }  // namespace
+
+extern "C" void kvml_apic_timer_changed(kvml_apic*) {}
+
+extern "C" void kvml_apic_send(kvml_apic* apic, const kvml_apic_message* message) {
+  require(message->delivery > KVML_APIC_LOWEST_PRIORITY || message->vector >= 16);
+  if (message->shorthand == KVML_APIC_SELF || kvml_apic_matches(apic, message, apic))
+    kvml_apic_accept(apic, message->vector, message->level_triggered);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   kvml_apic apic{};

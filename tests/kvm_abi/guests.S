@@ -344,6 +344,18 @@ GUEST long_x2apic_periodic
   jmp 1b
 END long_x2apic_periodic
 
+// A periodic timer below the task's priority.
+GUEST long_held_timer
+  WRITE_MSR 0x80f, 0x1ff
+  WRITE_MSR 0x808, 0xf0
+  WRITE_MSR 0x832, 0x20042
+  WRITE_MSR 0x83e, 0xb
+  WRITE_MSR 0x838, 1000000
+  sti
+  hlt
+  DONE
+END long_held_timer
+
 GUEST long_deadline
   WRITE_MSR 0x80f, 0x1ff
   WRITE_MSR 0x832, 0x40040

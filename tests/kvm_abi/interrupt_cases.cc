@@ -1,6 +1,7 @@
 // Interrupts of every origin: the monitor, the LAPIC's timer, other processors, messages.
 
 #include <errno.h>
+#include <sys/time.h>
 
 #include <cstring>
 
@@ -12,6 +13,7 @@ KVM_ABI_GUEST(long_wait)
 KVM_ABI_GUEST(long_window)
 KVM_ABI_GUEST(long_xapic_timer)
 KVM_ABI_GUEST(long_x2apic_periodic)
+KVM_ABI_GUEST(long_held_timer)
 KVM_ABI_GUEST(long_deadline)
 KVM_ABI_GUEST(long_self_ipi)
 KVM_ABI_GUEST(long_start_processor)
@@ -103,6 +105,41 @@ void periodic_timer(const Descriptor& system) {
   Machine machine(system, Interrupts::kSplit);
   load_x2apic(machine, long_x2apic_periodic());
   for (int i = 0; i < 3; ++i) machine.vcpu().expect_vector(0x42, "a periodic timer");
+}
+
+/// Interrupts KVM_RUN again and again: one signal might come before it begins.
+class Alarms final {
+ public:
+  Alarms() {
+    signal(SIGALRM, [](int) {});
+    const itimerval period{{0, 20000}, {0, 20000}};
+    setitimer(ITIMER_REAL, &period, nullptr);
+  }
+  ~Alarms() {
+    const itimerval none{};
+    setitimer(ITIMER_REAL, &none, nullptr);
+  }
+  Alarms(const Alarms&) = delete;
+  Alarms& operator=(const Alarms&) = delete;
+};
+
+// A timer whose interrupt has to wait does not end HLT.
+void held_timer(const Descriptor& system) {
+  Machine machine(system, Interrupts::kSplit);
+  Vcpu& vcpu = machine.vcpu();
+  load_x2apic(machine, long_held_timer());
+  {
+    const Alarms alarms;
+    for (int i = 0; i < 3; ++i) expect(vcpu.enter() == -EINTR, "the guest goes on behind HLT");
+  }
+  kvm_mp_state state{};
+  KVM_ABI_IOCTL(vcpu.fd(), KVM_GET_MP_STATE, &state);
+  expect_equal(state.mp_state, KVM_MP_STATE_HALTED, "the MP state in HLT");
+  kvm_sregs sregs = vcpu.sregs();
+  expect_equal(sregs.cr8, 15, "the task's priority");
+  sregs.cr8 = 0;
+  vcpu.set_sregs(sregs);
+  vcpu.expect_vector(0x42, "the timer, once the priority lets it");
 }
 
 void deadline_timer(const Descriptor& system) {
@@ -221,6 +258,7 @@ constexpr Case kCases[] = {
     {"injected-exception", injected_exception},
     {"xapic-timer", xapic_timer},
     {"periodic-timer", periodic_timer},
+    {"held-timer", held_timer},
     {"deadline-timer", deadline_timer},
     {"self-ipi", self_ipi},
     {"start-processor", start_processor},

@@ -1,6 +1,7 @@
 // kvm-real-mode DEVICE [COUNT]: real-mode code adds two numbers, prints the sum through port 0x3f8,
 // writes COUNT times to port 0x10, reads port 0x11, and halts. Passes on /dev/kvm and /dev/kvm-lite
 // alike; what differs from the ABI is named.
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -78,7 +79,10 @@ int main(int argc, char** argv) {
 
   uint32_t writes = 0;
   for (;;) {
-    must(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
+    // A host that goes to sleep interrupts it.
+    while (ioctl(vcpu, KVM_RUN, 0) < 0) {
+      if (errno != EINTR) must(-1, "KVM_RUN");
+    }
     if (run->exit_reason == KVM_EXIT_HLT) break;
     if (run->exit_reason != KVM_EXIT_IO) fail("unexpected exit", run->exit_reason);
     uint8_t* data = (uint8_t*)run + run->io.data_offset;
