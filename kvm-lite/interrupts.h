@@ -3,11 +3,11 @@
  * Interrupts of a VM, as the rest of the module sees them: one struct kvml_lapic in each vCPU, one
  * struct kvml_interrupts and one struct kvml_clock in each VM, and what can be done with them.
  *
- * Locks, in order: kvml_interrupts.lock (mutex; routes, irqfds and ioeventfds are changed under it),
- * then kvml_interrupts.irqfd_lock (spin, inside an eventfd's own wait queue lock), then one
- * kvml_lapic.lock (spin, interrupts off). Two LAPICs are never locked at once. Nobody calls
- * kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold RCU. Without its lock
- * a LAPIC is asked whether a message is meant for it, and by its own vCPU's thread what comes next.
+ * Locks, in order: kvml_interrupts.lock (mutex; irqfds and ioeventfds are changed under it), then an
+ * eventfd's own wait queue lock, then one kvml_lapic.lock (both spin, interrupts off). Two LAPICs
+ * are never locked at once. Nobody calls kvml_vcpu_kick() with a LAPIC locked. Readers of routes and
+ * ioeventfds hold RCU. Without its lock a LAPIC is asked whether a message is meant for it, and by
+ * its own vCPU's thread what comes next.
  */
 #ifndef KVML_INTERRUPTS_H
 #define KVML_INTERRUPTS_H
@@ -54,7 +54,6 @@ struct kvml_interrupts {
 	struct kvml_routes __rcu *routes;
 	u32 ioapic_pins;		/* GSIs below are user space's IOAPIC (split irqchip) */
 	atomic_t next_lowest;		/* where to look first for the receiver of lowest priority */
-	spinlock_t irqfd_lock;
 	struct list_head irqfds;
 	u32 ioeventfd_count;
 	DECLARE_HASHTABLE(ioeventfds, 5);
@@ -137,8 +136,6 @@ bool kvml_ioapic_owns(struct kvml_vm *vm, u8 vector);
 
 /* ----- eventfd.c ----- */
 
-int kvml_eventfd_module_init(void);
-void kvml_eventfd_module_exit(void);
 /* KVM_IRQFD and KVM_IOEVENTFD. */
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args);
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args);
