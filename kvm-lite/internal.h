@@ -18,6 +18,7 @@
 #ifndef KVML_INTERNAL_H
 #define KVML_INTERNAL_H
 
+#include <linux/atomic.h>
 #include <linux/kernel.h>
 #include <linux/kvm.h>
 #include <linux/mm.h>
@@ -89,19 +90,18 @@ struct kvml_vm {
 	struct cpumask flush_mask;	/* scratch of kvml_ept_flush(), under ept.lock */
 };
 
-/* What waits to be injected, or was on its way when the guest left. */
+/*
+ * What waits to be injected, or was on its way when the guest left; the first and the last as
+ * VM_ENTRY_INTR_INFO_FIELD takes them, or 0.
+ */
 struct kvml_events {
-	bool exception_pending;
-	bool exception_has_error;
-	u8 exception_vector;
+	u32 exception;
 	u32 exception_error;
-	bool interrupt_injected;	/* taken from the LAPIC (or KVM_INTERRUPT), not delivered yet */
-	u8 interrupt_vector;
-	bool nmi_injected;
-	u8 nmi_pending;
-	bool user_interrupt;		/* KVM_INTERRUPT of a PIC in user space */
-	u8 user_vector;
+	atomic_t nmis;		/* up to 2; any thread adds, and kicks */
+	u32 interrupt;		/* taken from the LAPIC, or of a PIC in user space (KVM_INTERRUPT) */
 };
+
+#define KVML_INTERRUPT		(INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR)	/* and a vector */
 
 /* What an exit to user space has to be completed with on the next KVM_RUN. */
 enum kvml_io_kind {
@@ -141,14 +141,9 @@ struct kvml_host_state {
 	u16 fs, gs, ds, es, ldt;
 };
 
-/* Bits of kvml_vcpu.requests; any thread sets them and kicks. */
-enum kvml_request {
-	KVML_REQUEST_NMI,
-};
-
 enum kvml_mode {
 	KVML_OUTSIDE_GUEST,
-	KVML_IN_GUEST,		/* from before the last look at requests until after the exit */
+	KVML_IN_GUEST,		/* from before the last look at what waits until after the exit */
 };
 
 struct kvml_vcpu {
@@ -176,7 +171,6 @@ struct kvml_vcpu {
 
 	int mode;		/* enum kvml_mode; any thread */
 	int running_cpu;	/* valid in KVML_IN_GUEST; any thread */
-	unsigned long requests;	/* atomic bits; any thread */
 	wait_queue_head_t wait;
 	int mp_state;		/* any thread reads */
 
@@ -263,7 +257,7 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu);
 /* Puts the vCPU's state into the processor; preemption keeps it there. */
 void kvml_vcpu_load(struct kvml_vcpu *vcpu);
 void kvml_vcpu_put(struct kvml_vcpu *vcpu);
-/* Makes the vCPU look at its requests and LAPIC: wakes it or brings it out. Any context. */
+/* Makes the vCPU look at its NMIs and LAPIC: wakes it or brings it out. Any context. */
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
 void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu);
 

@@ -286,8 +286,8 @@ void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->cr8 = kvml_lapic_cr8(vcpu);
 	sregs->efer = vmread(GUEST_IA32_EFER);
 	sregs->apic_base = kvml_lapic_base(vcpu);
-	if (vcpu->events.interrupt_injected)
-		__set_bit(vcpu->events.interrupt_vector,
+	if (vcpu->events.interrupt)
+		__set_bit(vcpu->events.interrupt & INTR_INFO_VECTOR_MASK,
 			  (unsigned long *)sregs->interrupt_bitmap);
 }
 
@@ -352,8 +352,8 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	/* As with KVM: entries that the guest itself could not load stay those of before. */
 	change_paging(vcpu, sregs->cr0, sregs->cr4);
 	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
-	vcpu->events.interrupt_injected = vector < 256;
-	vcpu->events.interrupt_vector = vector;
+	if (vector < 256)
+		vcpu->events.interrupt = KVML_INTERRUPT | vector;
 	return 0;
 }
 
@@ -390,7 +390,6 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	u32 i;
 
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
-	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	vcpu->io.kind = KVML_IO_NONE;
 	memset(vcpu->regs, 0, sizeof(vcpu->regs));
 	/* RDX: family, model and stepping, as CPUID tells them. */

@@ -245,8 +245,7 @@ static void publish(struct kvml_vcpu *vcpu)
 	run->apic_base = kvml_lapic_base(vcpu);
 	run->flags = 0;
 	run->ready_for_interrupt_injection = kvml_interrupt_allowed() &&
-		!vcpu->events.interrupt_injected && !vcpu->events.exception_pending &&
-		!vcpu->events.user_interrupt;
+		!vcpu->events.interrupt && !vcpu->events.exception;
 }
 
 /* KVML_TO_USER, or a negative errno. */

@@ -147,7 +147,8 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 
 void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu)
 {
-	set_bit(KVML_REQUEST_NMI, &vcpu->requests);
+	/* One is handled, one waits: more are one to the processor, too. */
+	atomic_add_unless(&vcpu->events.nmis, 1, 2);
 }
 
 /* ----- Life ----- */
