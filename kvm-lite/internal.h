@@ -165,6 +165,7 @@ struct kvml_vcpu {
 	u64 ept_generation;	/* of the last INVEPT on last_cpu */
 	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
+	u64 *spare_table;	/* zeroed, for the next EPT fault that lacks one; or null */
 	bool flush_vpid;
 	struct kvml_host_state host;
 	struct preempt_notifier preempt;
@@ -229,8 +230,8 @@ int kvml_check_extension(unsigned long capability);
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 void kvml_free_slots(struct kvml_vm *vm);
-/* The slot of @gfn, or null; slots_lock or ept.lock held. */
-struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn);
+/* The slot of @gpa, or null, also if @write is not allowed there; slots_lock held. */
+struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
 /* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
 int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);

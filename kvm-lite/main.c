@@ -80,8 +80,7 @@ static int __init kvml_init(void)
 		kvml_vmx_exit();
 		return outcome;
 	}
-	pr_info(KVML_NAME ": ready, large pages %s, EPT accessed and dirty bits %s\n",
-		kvml_vmx.large_pages ? "on" : "off", kvml_vmx.accessed_dirty ? "on" : "off");
+	pr_info(KVML_NAME ": ready\n");
 	return 0;
 }
 

@@ -7,14 +7,16 @@
 #define GFN_LIMIT	(1ULL << (46 - PAGE_SHIFT))	/* what a 4-level EPT and the CPUs reach */
 #define SLOT_PAGES_MAX	(1ULL << 31)
 
-struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn)
+struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write)
 {
 	u32 id;
 
 	for (id = 0; id < vm->slot_count; id++) {
+		struct kvml_memslot *slot = &vm->slots[id];
+
 		/* Below the slot the difference is huge; a slot that is not there has no pages. */
-		if (gfn - vm->slots[id].gfn < vm->slots[id].pages)
-			return &vm->slots[id];
+		if ((gpa >> PAGE_SHIFT) - slot->gfn < slot->pages)
+			return write && (slot->flags & KVM_MEM_READONLY) ? NULL : slot;
 	}
 	return NULL;
 }
@@ -129,14 +131,6 @@ void kvml_free_slots(struct kvml_vm *vm)
 		kvfree(vm->slots[id].dirty);
 }
 
-/* The slot of @gpa, or null if there is none, or no writing to it; slots_lock held. */
-static struct kvml_memslot *usable_slot(struct kvml_vm *vm, u64 gpa, bool write)
-{
-	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
-
-	return slot && write && (slot->flags & KVM_MEM_READONLY) ? NULL : slot;
-}
-
 /* Where the process has @gpa. */
 static void __user *locate(const struct kvml_memslot *slot, u64 gpa)
 {
@@ -160,7 +154,7 @@ static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool wr
 	down_read(&vm->slots_lock);
 	while (size && !left) {
 		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
-		struct kvml_memslot *slot = usable_slot(vm, gpa, write);
+		struct kvml_memslot *slot = kvml_find_slot(vm, gpa, write);
 
 		left = part;
 		if (slot && write) {
@@ -195,7 +189,7 @@ int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size
 	int outcome = -EFAULT;
 
 	down_read(&vm->slots_lock);
-	slot = usable_slot(vm, gpa, true);
+	slot = kvml_find_slot(vm, gpa, true);
 	if (!slot)
 		goto out;
 	user = locate(slot, gpa);

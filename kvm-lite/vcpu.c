@@ -198,6 +198,7 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 	kvml_vmcs_destroy(vcpu);
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
+	free_page((unsigned long)vcpu->spare_table);
 	free_pages((unsigned long)vcpu->run, 1);
 	kfree(vcpu->cpuid);
 	kfree(vcpu);

@@ -17,10 +17,7 @@ struct kvml_vmx_config {
 	u32 revision;
 	u32 pin, primary, secondary, exit, entry;
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-	u64 ept_memory;		/* EPTP without the address of the root */
 	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
-	bool large_pages;
-	bool accessed_dirty;
 	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 efer, pat, star, lstar, fmask;	/* of the host */

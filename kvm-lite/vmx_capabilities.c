@@ -74,14 +74,10 @@ static int read_controls(void)
 static int read_ept(void)
 {
 	const u64 capabilities = native_read_msr(MSR_IA32_VMX_EPT_VPID_CAP);
-	const u64 needed = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT |
-		VMX_EPT_EXTENT_CONTEXT_BIT | (u64)VMX_VPID_INVVPID_BIT << 32 |
-		(u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
+	const u64 needed = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_2MB_PAGE_BIT |
+		VMX_EPT_INVEPT_BIT | VMX_EPT_EXTENT_CONTEXT_BIT |
+		(u64)VMX_VPID_INVVPID_BIT << 32 | (u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
 
-	kvml_vmx.large_pages = capabilities & VMX_EPT_2MB_PAGE_BIT;
-	kvml_vmx.accessed_dirty = capabilities & VMX_EPT_AD_BIT;
-	kvml_vmx.ept_memory = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
-		(kvml_vmx.accessed_dirty ? VMX_EPTP_AD_ENABLE_BIT : 0);
 	return check_missing("EPT or VPID capabilities", needed & ~capabilities);
 }
 
