@@ -156,11 +156,11 @@ struct kvml_vcpu {
 	unsigned long regs[16];	/* RAX..R15 in instruction encoding; RSP lives in the VMCS */
 
 	/* VMCS; the list entry is guarded by its being on that CPU with interrupts off. */
-	struct page *vmcs;
+	u32 *vmcs;
 	int vmcs_cpu;		/* where it is loaded, or -1 */
 	struct list_head vmcs_entry;
 	bool launched;
-	u16 vpid;
+	u16 vpid;		/* 0 is the host; EPTPs tell vCPUs of different VMs apart */
 	int last_cpu;		/* whose TLB may hold entries of this vCPU */
 	u64 ept_generation;	/* of the last INVEPT on last_cpu */
 	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */

@@ -195,7 +195,7 @@ static const struct file_operations vcpu_operations = {
 void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 {
 	kvml_lapic_destroy(vcpu);
-	kvml_vmcs_destroy(vcpu);
+	kvml_vmcs_free(vcpu);
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
 	free_page((unsigned long)vcpu->spare_table);
@@ -204,35 +204,32 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 	kfree(vcpu);
 }
 
+/* Null: there is no memory. */
 static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 {
 	struct kvml_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
-	int outcome = -ENOMEM;
 
 	BUILD_BUG_ON(KVML_RUN_PAGES != 2);
 	if (!vcpu)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	vcpu->vm = vm;
 	vcpu->id = id;
+	vcpu->vpid = id + 1;
+	vcpu->vmcs_cpu = -1;
+	vcpu->last_cpu = -1;
 	mutex_init(&vcpu->lock);
 	init_waitqueue_head(&vcpu->wait);
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);
 	kvml_lapic_create(vcpu);
+	vcpu->vmcs = kvml_vmx_region(GFP_KERNEL_ACCOUNT);
 	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
-	if (!vcpu->run)
-		goto free;
+	if (!vcpu->vmcs || !vcpu->run || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
+		kvml_vcpu_free(vcpu);
+		return NULL;
+	}
 	vcpu->pio = (void *)vcpu->run + KVML_PIO_OFFSET;
-	if (!fpu_alloc_guest_fpstate(&vcpu->fpu))
-		goto free;
-	outcome = kvml_vmcs_create(vcpu);
-	if (outcome)
-		goto free;
 	power_up(vcpu);
 	return vcpu;
-
-free:
-	kvml_vcpu_free(vcpu);
-	return ERR_PTR(outcome);
 }
 
 int kvml_vcpu_create(struct file *vm_file, unsigned long id)
@@ -252,8 +249,8 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 			return -EEXIST;
 	}
 	vcpu = allocate_vcpu(vm, id);
-	if (IS_ERR(vcpu))
-		return PTR_ERR(vcpu);
+	if (!vcpu)
+		return -ENOMEM;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		goto free;

@@ -40,9 +40,10 @@ void kvml_vmx_exit(void);
 /* The machine is going down: no vCPU is to be loaded any more. */
 bool kvml_vmx_stopping(void);
 
-/* Allocates the VMCS and its VPID. */
-int kvml_vmcs_create(struct kvml_vcpu *vcpu);
-void kvml_vmcs_destroy(struct kvml_vcpu *vcpu);
+/* A new VMXON region or VMCS, or null. */
+u32 *kvml_vmx_region(gfp_t flags);
+/* The vCPU's, which may still be in some CPU. */
+void kvml_vmcs_free(struct kvml_vcpu *vcpu);
 /* Makes the vCPU's VMCS the current one of this CPU; preemption off. True: it came from elsewhere. */
 bool kvml_vmcs_load(struct kvml_vcpu *vcpu);
 /* The vCPU leaves this CPU, where its VMCS may stay; preemption off. */
