@@ -118,12 +118,10 @@ int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	eventfd = eventfd_ctx_fileget(file);
-	mutex_lock(&vm->interrupts.lock);
 	if (remove)
 		deassign_irqfd(vm, eventfd, args->gsi);
 	else
 		outcome = assign_irqfd(vm, file, eventfd, args->gsi);
-	mutex_unlock(&vm->interrupts.lock);
 	if (outcome || remove)
 		eventfd_ctx_put(eventfd);
 	fput(file);
@@ -220,12 +218,10 @@ int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 	eventfd = eventfd_ctx_fdget(args->fd);
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);
-	mutex_lock(&vm->interrupts.lock);
 	if (remove)
 		outcome = deassign_ioeventfd(vm, args, eventfd);
 	else
 		outcome = assign_ioeventfd(vm, args, eventfd);
-	mutex_unlock(&vm->interrupts.lock);
 	if (outcome || remove)
 		eventfd_ctx_put(eventfd);
 	return outcome;

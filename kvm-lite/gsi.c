@@ -5,21 +5,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-void kvml_interrupts_create(struct kvml_vm *vm)
-{
-	struct kvml_interrupts *interrupts = &vm->interrupts;
-
-	mutex_init(&interrupts->lock);
-	INIT_LIST_HEAD(&interrupts->irqfds);
-	hash_init(interrupts->ioeventfds);
-}
-
-void kvml_interrupts_destroy(struct kvml_vm *vm)
-{
-	kvml_eventfds_release(vm);
-	kvfree(rcu_access_pointer(vm->interrupts.routes));
-}
-
 static struct kvml_routes *build_routes(const struct kvm_irq_routing_entry *entries, u32 count)
 {
 	const int gsis = kvml_routes_gsis(entries, count);

@@ -8,11 +8,12 @@
  *
  * Lock order:
  *   vcpu->lock (mutex; each vCPU ioctl)
- *     vm->lock (mutex; creation of vCPUs, changes of memory slots, the TSC that vCPUs share)
+ *     vm->lock (mutex; creation of vCPUs, changes of memory slots and of what interrupts.h names, the
+ *               TSC that vCPUs share)
  *       vm->slots_lock (rwsem; read: use of slots, write: their change)
  *         mm's own locks (a page of guest memory is faulted in)
  *           vm->ept.lock (spin; EPT entries; also taken by the mmu notifier, inside mm's locks)
- *   vm->clock.lock, and the locks in interrupts.h, take nothing of the above.
+ *   The other locks in interrupts.h take nothing of the above.
  * Slots change with slots_lock written and ept.lock held, so either of them is enough to read.
  */
 #ifndef KVML_INTERNAL_H
@@ -23,6 +24,7 @@
 #include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
 #include <linux/preempt.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
@@ -229,7 +231,6 @@ int kvml_check_extension(unsigned long capability);
 /* ----- memslot.c; the first two with vm->lock held ----- */
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
-void kvml_free_slots(struct kvml_vm *vm);
 /* The slot of @gpa, or null, also if @write is not allowed there; slots_lock held. */
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
 /* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */

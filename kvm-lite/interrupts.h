@@ -3,11 +3,11 @@
  * Interrupts of a VM, as the rest of the module sees them: one struct kvml_lapic in each vCPU, one
  * struct kvml_interrupts and one struct kvml_clock in each VM, and what can be done with them.
  *
- * Locks, in order: kvml_interrupts.lock (mutex; irqfds and ioeventfds are changed under it), then an
- * eventfd's own wait queue lock, then one kvml_lapic.lock (both spin, interrupts off). Two LAPICs
- * are never locked at once. Nobody calls kvml_vcpu_kick() with a LAPIC locked. Readers of routes and
- * ioeventfds hold RCU. Without its lock a LAPIC is asked whether a message is meant for it, and by
- * its own vCPU's thread what comes next.
+ * vm->lock guards irqfds, ioeventfds and the clock. Further locks, in order: an eventfd's own wait
+ * queue lock, then one kvml_lapic.lock (both spin, interrupts off). Two LAPICs are never locked at
+ * once. Nobody calls kvml_vcpu_kick() with a LAPIC locked. Readers of routes and ioeventfds hold
+ * RCU. Without its lock a LAPIC is asked whether a message is meant for it, and by its own vCPU's
+ * thread what comes next.
  */
 #ifndef KVML_INTERRUPTS_H
 #define KVML_INTERRUPTS_H
@@ -16,7 +16,6 @@
 #include <linux/hrtimer.h>
 #include <linux/kvm.h>
 #include <linux/list.h>
-#include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <asm/pvclock-abi.h>
 
@@ -50,7 +49,6 @@ struct kvml_routes {
 };
 
 struct kvml_interrupts {
-	struct mutex lock;
 	struct kvml_routes __rcu *routes;
 	u32 ioapic_pins;		/* GSIs below are user space's IOAPIC (split irqchip) */
 	atomic_t next_lowest;		/* where to look first for the receiver of lowest priority */
@@ -64,7 +62,6 @@ struct kvml_interrupts {
  * clock is set, so that their clocks agree to the nanosecond.
  */
 struct kvml_clock {
-	struct mutex lock;		/* guards what follows; taken with no other lock held */
 	struct pvclock_vcpu_time_info reference;	/* of a guest whose TSC is the host's */
 	u32 generation;			/* changes whenever the reference does */
 };
@@ -122,9 +119,6 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 
 /* ----- gsi.c: process context unless said otherwise ----- */
 
-void kvml_interrupts_create(struct kvml_vm *vm);
-/* Before the vCPUs go: no irqfd injects afterwards. */
-void kvml_interrupts_destroy(struct kvml_vm *vm);
 /* KVM_SET_GSI_ROUTING; @argument is struct kvm_irq_routing. */
 int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument);
 /* KVM_SIGNAL_MSI: receivers, or a negative errno. */
@@ -136,9 +130,10 @@ bool kvml_ioapic_owns(struct kvml_vm *vm, u8 vector);
 
 /* ----- eventfd.c ----- */
 
-/* KVM_IRQFD and KVM_IOEVENTFD. */
+/* KVM_IRQFD and KVM_IOEVENTFD; vm->lock held. */
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args);
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args);
+/* The VM goes, and its vCPUs go next: no irqfd injects afterwards. */
 void kvml_eventfds_release(struct kvml_vm *vm);
 
 enum kvml_bus {
@@ -160,9 +155,10 @@ int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
 void kvml_clock_update(struct kvml_vcpu *vcpu);
 /* The TSC offset changed: the guest's page has to follow. */
 void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu);
-/* KVM_GET_CLOCK, KVM_SET_CLOCK, KVM_KVMCLOCK_CTRL. */
+/* KVM_GET_CLOCK and KVM_SET_CLOCK; vm->lock held. */
 void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data);
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data);
+/* KVM_KVMCLOCK_CTRL */
 int kvml_clock_pause(struct kvml_vcpu *vcpu);
 
 #endif /* KVML_INTERRUPTS_H */

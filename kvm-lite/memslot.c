@@ -123,14 +123,6 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 	return outcome;
 }
 
-void kvml_free_slots(struct kvml_vm *vm)
-{
-	u32 id;
-
-	for (id = 0; id < vm->slot_count; id++)
-		kvfree(vm->slots[id].dirty);
-}
-
 /* Where the process has @gpa. */
 static void __user *locate(const struct kvml_memslot *slot, u64 gpa)
 {

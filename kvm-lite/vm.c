@@ -72,13 +72,15 @@ static void free_vm(struct kvml_vm *vm)
 {
 	u32 i;
 
-	kvml_interrupts_destroy(vm);
+	kvml_eventfds_release(vm);
 	/* Its last callback, and one that another thread is in, still look at the vCPUs. */
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	for (i = 0; i < vm->vcpu_count; i++)
 		kvml_vcpu_free(vm->vcpus[i]);
 	kvml_ept_destroy(vm);
-	kvml_free_slots(vm);
+	for (i = 0; i < vm->slot_count; i++)
+		kvfree(vm->slots[i].dirty);
+	kvfree(rcu_access_pointer(vm->interrupts.routes));
 	kvfree(vm);
 	preempt_notifier_dec();
 }
@@ -110,9 +112,11 @@ union vm_argument {
 
 /* What is done one at a time; vm->lock held. @fault: there is nothing in @u. */
 static long locked_ioctl(struct file *file, unsigned int command, unsigned long argument,
-			 const union vm_argument *u, int fault)
+			 union vm_argument *u, int fault)
 {
 	struct kvml_vm *vm = file->private_data;
+	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
+	void __user *user = (void __user *)argument;
 
 	switch (command) {
 	case KVM_CREATE_VCPU:
@@ -123,8 +127,22 @@ static long locked_ioctl(struct file *file, unsigned int command, unsigned long 
 		return fault ?: kvml_get_dirty_log(vm, &u->log);
 	case KVM_ENABLE_CAP:
 		return fault ?: enable_capability(vm, &u->cap);
+	case KVM_IRQFD:
+		return no_lapic ?: fault ?: kvml_irqfd(vm, &u->irqfd);
+	case KVM_IOEVENTFD:
+		return fault ?: kvml_ioeventfd(vm, &u->ioeventfd);
+	case KVM_SET_GSI_ROUTING:
+		return no_lapic ?: kvml_set_gsi_routing(vm, user);
+	case KVM_GET_CLOCK:
+		kvml_clock_get(vm, &u->clock);
+		return kvml_copy_out(user, u, command);
+	case KVM_SET_CLOCK:
+		return fault ?: kvml_clock_set(vm, &u->clock);
+	case KVM_SET_TSS_ADDR:
+		/* Three pages for processors without unrestricted guest; the module needs none. */
+		return argument > U32_MAX - 3 * PAGE_SIZE + 1 ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
-		/* As below. */
+		/* As above. */
 		return vm->vcpu_count ? -EINVAL : fault;
 	default:
 		return -ENOTTY;
@@ -134,7 +152,6 @@ static long locked_ioctl(struct file *file, unsigned int command, unsigned long 
 static long vm_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct kvml_vm *vm = file->private_data;
-	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
 	void __user *user = (void __user *)argument;
 	union vm_argument u;
 	long outcome;
@@ -149,29 +166,17 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 	switch (command) {
 	case KVM_CHECK_EXTENSION:
 		return kvml_check_extension(argument);
-	case KVM_IRQFD:
-		return no_lapic ?: fault ?: kvml_irqfd(vm, &u.irqfd);
 	case KVM_SIGNAL_MSI:
-		return no_lapic ?: fault ?: kvml_signal_msi(vm, &u.msi);
-	case KVM_SET_GSI_ROUTING:
-		return no_lapic ?: kvml_set_gsi_routing(vm, user);
+		if (!vm->split_irqchip)
+			return -EINVAL;
+		return fault ?: kvml_signal_msi(vm, &u.msi);
 	case KVM_IRQ_LINE:
 	case KVM_IRQ_LINE_STATUS:
-		if (no_lapic || fault)
-			return no_lapic ? -ENXIO : fault;
+		if (!vm->split_irqchip || fault)
+			return vm->split_irqchip ? fault : -ENXIO;
 		/* All routes are messages: raising a line sends one, lowering it means nothing. */
 		u.line.status = u.line.level ? kvml_signal_gsi(vm, u.line.irq) : 0;
 		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, &u, command);
-	case KVM_IOEVENTFD:
-		return fault ?: kvml_ioeventfd(vm, &u.ioeventfd);
-	case KVM_GET_CLOCK:
-		kvml_clock_get(vm, &u.clock);
-		return kvml_copy_out(user, &u, command);
-	case KVM_SET_CLOCK:
-		return fault ?: kvml_clock_set(vm, &u.clock);
-	case KVM_SET_TSS_ADDR:
-		/* Three pages for processors without unrestricted guest; the module needs none. */
-		return argument > U32_MAX - 3 * PAGE_SIZE + 1 ? -EINVAL : 0;
 	default:
 		mutex_lock(&vm->lock);
 		outcome = locked_ioctl(file, command, argument, &u, fault);
@@ -202,6 +207,7 @@ int kvml_vm_create(void)
 	mutex_init(&vm->lock);
 	init_rwsem(&vm->slots_lock);
 	spin_lock_init(&vm->ept.lock);
+	INIT_LIST_HEAD(&vm->interrupts.irqfds);
 	vm->tsc_offset = -rdtsc_ordered();
 	kvml_clock_create(vm);
 	outcome = kvml_ept_create(vm);
@@ -213,7 +219,6 @@ int kvml_vm_create(void)
 	outcome = mmu_notifier_register(&vm->notifier, vm->mm);
 	if (outcome)
 		goto destroy;
-	kvml_interrupts_create(vm);
 	preempt_notifier_inc();
 	outcome = anon_inode_getfd("kvm-lite-vm", &vm_operations, vm, O_RDWR | O_CLOEXEC);
 	if (outcome < 0)
