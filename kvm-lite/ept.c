@@ -13,15 +13,6 @@
 /* A fault that goes on where the last one ended maps up to so many pages that the process has. */
 #define AHEAD_PAGES	16u
 
-int kvml_ept_create(struct kvml_vm *vm)
-{
-	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vm->ept.root)
-		return -ENOMEM;
-	vm->ept.pointer = __pa(vm->ept.root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
-	return 0;
-}
-
 static void free_table(u64 *table)
 {
 	free_page((unsigned long)table);

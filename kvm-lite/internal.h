@@ -240,7 +240,6 @@ int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
 int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size);
 
 /* ----- ept.c ----- */
-int kvml_ept_create(struct kvml_vm *vm);
 void kvml_ept_destroy(struct kvml_vm *vm);
 /*
  * Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write
@@ -291,7 +290,6 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
-bool kvml_in_long_mode(void);
 bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
 /* INIT and SIPI. */

@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #include <asm/pvclock.h>
+#include <linux/clocksource.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/timekeeping.h>
@@ -35,17 +36,12 @@ static void set_time(struct kvml_clock *clock, u64 guest_ns)
 
 void kvml_clock_create(struct kvml_vm *vm)
 {
-	u64 rate = tsc_khz;
-	s8 shift = 0;
+	u32 multiplier, shift;
 
-	/* Bring the rate above 1 GHz, up to 2 GHz: the multiplier uses all of its bits. */
-	for (; rate <= NSEC_PER_MSEC; rate <<= 1)
-		shift++;
-	for (; rate > 2 * NSEC_PER_MSEC; rate >>= 1)
-		shift--;
-	/* From tsc_khz itself, which lost no bits; 10^6 * 2^(32 + 12) is the most, below 2^64. */
-	vm->clock.reference.tsc_to_system_mul = ((u64)NSEC_PER_MSEC << (32 - shift)) / tsc_khz;
-	vm->clock.reference.tsc_shift = shift;
+	/* To multiply and shift right; the guest shifts to the left, and then right by 32. */
+	clocks_calc_mult_shift(&multiplier, &shift, tsc_khz, NSEC_PER_MSEC, 0);
+	vm->clock.reference.tsc_to_system_mul = multiplier;
+	vm->clock.reference.tsc_shift = 32 - shift;
 	set_time(&vm->clock, 0);
 }
 

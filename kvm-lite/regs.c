@@ -51,14 +51,14 @@ u64 kvml_cr4(void)
 	return (vmread(GUEST_CR4) & CR4_OWNED) | (vmread(CR4_READ_SHADOW) & ~CR4_OWNED);
 }
 
-bool kvml_in_long_mode(void)
+static bool in_long_mode(void)
 {
 	return vmread(GUEST_IA32_EFER) & EFER_LMA;
 }
 
 bool kvml_in_64bit_code(void)
 {
-	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && kvml_in_long_mode();
+	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && in_long_mode();
 }
 
 u32 kvml_cpl(void)
@@ -186,10 +186,10 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 {
 	const u64 changed = kvml_cr4() ^ value;
 
-	if (!cr4_is_valid(vcpu, value) || (kvml_in_long_mode() && !(value & X86_CR4_PAE)))
+	if (!cr4_is_valid(vcpu, value) || (in_long_mode() && !(value & X86_CR4_PAE)))
 		return -EINVAL;
 	if ((changed & value & X86_CR4_PCIDE) &&
-	    (!kvml_in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
+	    (!in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
 		return -EINVAL;
 	if ((changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP |
 			X86_CR4_PCIDE)) &&

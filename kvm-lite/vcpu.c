@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/fpu/xcr.h>
 #include <asm/segment.h>
@@ -55,7 +56,11 @@ static void load(struct kvml_vcpu *vcpu)
 	unsigned long fs_base;
 
 	if (kvml_vmcs_load(vcpu)) {
-		kvml_vmcs_set_host_cpu();
+		/* What differs from CPU to CPU. */
+		vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+		vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
+		vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
+		vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
 		vcpu->host.cr3 = 0;
 		vcpu->host.cr4 = 0;
 		/* No address: it is written below. */

@@ -210,24 +210,20 @@ int kvml_vm_create(void)
 	INIT_LIST_HEAD(&vm->interrupts.irqfds);
 	vm->tsc_offset = -rdtsc_ordered();
 	kvml_clock_create(vm);
-	outcome = kvml_ept_create(vm);
-	if (outcome)
-		goto free;
+	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vm->ept.pointer = __pa(vm->ept.root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
 	vm->mm = current->mm;
 	vm->notifier.ops = &notifier_operations;
 	/* Keeps the mm_struct until the VM ends. */
-	outcome = mmu_notifier_register(&vm->notifier, vm->mm);
-	if (outcome)
-		goto destroy;
+	outcome = vm->ept.root ? mmu_notifier_register(&vm->notifier, vm->mm) : -ENOMEM;
+	if (outcome) {
+		free_page((unsigned long)vm->ept.root);
+		kvfree(vm);
+		return outcome;
+	}
 	preempt_notifier_inc();
 	outcome = anon_inode_getfd("kvm-lite-vm", &vm_operations, vm, O_RDWR | O_CLOEXEC);
 	if (outcome < 0)
 		free_vm(vm);
-	return outcome;
-
-destroy:
-	kvml_ept_destroy(vm);
-free:
-	kvfree(vm);
 	return outcome;
 }

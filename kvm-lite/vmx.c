@@ -5,7 +5,6 @@
 #include <linux/delay.h>
 #include <linux/reboot.h>
 #include <linux/suspend.h>
-#include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/nospec-branch.h>
 #include <asm/tlbflush.h>
@@ -342,14 +341,4 @@ void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 	vmwrite(HOST_IA32_PAT, kvml_vmx.pat);
 	vmwrite(HOST_IA32_EFER, kvml_vmx.efer);
 	vmwrite(HOST_RIP, (unsigned long)kvml_vmx_exit_point);
-}
-
-void kvml_vmcs_set_host_cpu(void)
-{
-	const int cpu = smp_processor_id();
-
-	vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
-	vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
-	vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
-	vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
 }

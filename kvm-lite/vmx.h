@@ -50,8 +50,6 @@ bool kvml_vmcs_load(struct kvml_vcpu *vcpu);
 void kvml_vmcs_put(void);
 /* Controls and the host's constant state, once; loaded. */
 void kvml_vmcs_setup(struct kvml_vcpu *vcpu);
-/* The host's state that differs from CPU to CPU; loaded, at each arrival on a CPU. */
-void kvml_vmcs_set_host_cpu(void);
 
 /* vmx_entry.S: 0 after an exit, 1 if the instruction failed. Interrupts off. */
 int kvml_vmx_enter(unsigned long *regs, unsigned long launched);
@@ -87,22 +85,17 @@ static inline void vmx_clear_bits(unsigned long field, u32 bits)
 	vmwrite(field, vmread(field) & ~(unsigned long)bits);
 }
 
-struct kvml_invalidation {
-	u64 first;
-	u64 second;
-};
-
 /* SDM, INVEPT and INVVPID: type 1 is single-context for both. */
 static inline void kvml_invept(u64 pointer)
 {
-	const struct kvml_invalidation what = { pointer, 0 };
+	const u64 what[2] = { pointer };
 
 	asm volatile("invept %0, %1" : : "m" (what), "r" (1UL) : "cc", "memory");
 }
 
 static inline void kvml_invvpid(u16 vpid)
 {
-	const struct kvml_invalidation what = { vpid, 0 };
+	const u64 what[2] = { vpid };
 
 	asm volatile("invvpid %0, %1" : : "m" (what), "r" (1UL) : "cc", "memory");
 }
