@@ -27,7 +27,8 @@ static void ignore(void *unused)
 {
 }
 
-void kvml_ept_flush(struct kvml_vm *vm)
+/* Waits until no vCPU uses an entry taken away before; ept.lock held. */
+static void flush(struct kvml_vm *vm)
 {
 	/* Pairs with the release in KVM_CREATE_VCPU. */
 	const u32 count = smp_load_acquire(&vm->vcpu_count);
@@ -45,6 +46,13 @@ void kvml_ept_flush(struct kvml_vm *vm)
 	}
 	/* Any interrupt brings a vCPU out; on its way back it sees the generation. */
 	smp_call_function_many(&vm->flush_mask, ignore, NULL, true);
+}
+
+void kvml_ept_change(struct kvml_vm *vm, u64 gfn, u64 pages, enum kvml_ept_change change)
+{
+	if (kvml_ept_apply(vm->ept.root, gfn, pages, change))
+		flush(vm);
+	vm->ept.sequence++;
 }
 
 /* ----- Faults ----- */
@@ -116,7 +124,7 @@ static bool map_pages(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, const s
 							   KVML_EPT_LEAF_LEVEL, fault->writable));
 	}
 	if (map.flush)
-		kvml_ept_flush(vm);
+		flush(vm);
 	free_page((unsigned long)map.unused);
 	return true;
 }

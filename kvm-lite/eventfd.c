@@ -60,13 +60,8 @@ static void irqfd_enqueue(struct file *file, wait_queue_head_t *queue, poll_tabl
 static int assign_irqfd(struct kvml_vm *vm, struct file *file, struct eventfd_ctx *eventfd,
 			u32 gsi)
 {
-	struct irqfd *irqfd;
+	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 
-	list_for_each_entry(irqfd, &vm->interrupts.irqfds, entry) {
-		if (irqfd->eventfd == eventfd)
-			return -EBUSY;
-	}
-	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
 	irqfd->vm = vm;
@@ -92,22 +87,23 @@ static void remove_irqfd(struct irqfd *irqfd)
 	kfree(irqfd);
 }
 
-static void deassign_irqfd(struct kvml_vm *vm, const struct eventfd_ctx *eventfd, u32 gsi)
+/* An eventfd has one at the most. */
+static struct irqfd *find_irqfd(struct kvml_vm *vm, const struct eventfd_ctx *eventfd)
 {
 	struct irqfd *irqfd;
 
 	list_for_each_entry(irqfd, &vm->interrupts.irqfds, entry) {
-		if (irqfd->eventfd == eventfd && irqfd->gsi == gsi) {
-			remove_irqfd(irqfd);
-			return;
-		}
+		if (irqfd->eventfd == eventfd)
+			return irqfd;
 	}
+	return NULL;
 }
 
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 {
 	const bool remove = args->flags & KVM_IRQFD_FLAG_DEASSIGN;
 	struct eventfd_ctx *eventfd;
+	struct irqfd *irqfd;
 	struct file *file;
 	int outcome = 0;
 
@@ -118,10 +114,11 @@ int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	eventfd = eventfd_ctx_fileget(file);
-	if (remove)
-		deassign_irqfd(vm, eventfd, args->gsi);
-	else
-		outcome = assign_irqfd(vm, file, eventfd, args->gsi);
+	irqfd = find_irqfd(vm, eventfd);
+	if (!remove)
+		outcome = irqfd ? -EBUSY : assign_irqfd(vm, file, eventfd, args->gsi);
+	else if (irqfd && irqfd->gsi == args->gsi)
+		remove_irqfd(irqfd);
 	if (outcome || remove)
 		eventfd_ctx_put(eventfd);
 	fput(file);
@@ -236,14 +233,14 @@ static void signal_eventfd(struct eventfd_ctx *eventfd)
 #endif
 }
 
-bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length, u64 value)
+bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length, u64 value)
 {
 	struct ioeventfd *entry;
 	bool taken = false;
 
 	rcu_read_lock();
 	hash_for_each_possible_rcu(vm->interrupts.ioeventfds, entry, node, address) {
-		if (!overlaps(entry, bus | KVM_IOEVENTFD_FLAG_DATAMATCH, address, length, value))
+		if (!overlaps(entry, flags | KVM_IOEVENTFD_FLAG_DATAMATCH, address, length, value))
 			continue;
 		signal_eventfd(entry->eventfd);
 		taken = true;

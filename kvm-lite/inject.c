@@ -54,7 +54,7 @@ bool kvml_has_wakeup(struct kvml_vcpu *vcpu)
 
 	if (events->exception || kvml_lapic_has_events(vcpu))
 		return true;
-	if (atomic_read(&events->nmis) && nmi_allowed())
+	if ((events->nmi_pending || test_bit(KVML_REQUEST_NMI, &vcpu->requests)) && nmi_allowed())
 		return true;
 	return kvml_interrupt_allowed() &&
 		(events->interrupt || kvml_lapic_pending_vector(vcpu) >= 0);
@@ -73,8 +73,8 @@ static u32 take_event(struct kvml_vcpu *vcpu)
 		/* In real mode exceptions push no error code, and the processor refuses one. */
 		return kvml_cr0() & X86_CR0_PE ? info : info & ~INTR_INFO_DELIVER_CODE_MASK;
 	}
-	if (atomic_read(&events->nmis) && nmi_allowed()) {
-		atomic_dec(&events->nmis);
+	if (events->nmi_pending && nmi_allowed()) {
+		events->nmi_pending--;
 		return INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI;
 	}
 	/* One that an exception overtook may find interrupts off now. */
@@ -98,7 +98,7 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
 	/* The window for NMIs may be open behind STI, when none may be injected. */
-	if (atomic_read(&events->nmis))
+	if (events->nmi_pending)
 		wanted |= vmread(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
 			CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
 	if (wanted != controls)
@@ -107,8 +107,13 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 
 void kvml_inject_pending(struct kvml_vcpu *vcpu)
 {
-	const u32 info = take_event(vcpu);
+	struct kvml_events *events = &vcpu->events;
+	u32 info;
 
+	if (test_bit(KVML_REQUEST_NMI, &vcpu->requests) &&
+	    test_and_clear_bit(KVML_REQUEST_NMI, &vcpu->requests) && events->nmi_pending < 2)
+		events->nmi_pending++;
+	info = take_event(vcpu);
 	if (info)
 		vmwrite(VM_ENTRY_INTR_INFO_FIELD, info);
 	set_windows(vcpu, info);
@@ -117,11 +122,12 @@ void kvml_inject_pending(struct kvml_vcpu *vcpu)
 /* SDM volume 3, "Information for VM Exits During Event Delivery". */
 void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field)
 {
+	struct kvml_events *events = &vcpu->events;
 	const u8 vector = info & VECTORING_INFO_VECTOR_MASK;
 
 	switch (info & VECTORING_INFO_TYPE_MASK) {
 	case INTR_TYPE_NMI_INTR:
-		kvml_vcpu_queue_nmi(vcpu);
+		events->nmi_pending = min(events->nmi_pending + 1, 2);
 		/* It is not being handled yet, although it was accepted. */
 		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
 		break;
@@ -130,7 +136,7 @@ void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field)
 				      vmread(error_field) : 0);
 		break;
 	case INTR_TYPE_EXT_INTR:
-		vcpu->events.interrupt = KVML_INTERRUPT | vector;
+		events->interrupt = KVML_INTERRUPT | vector;
 		break;
 	/* INT n, INT3 and INTO happen again: RIP is still there. */
 	}

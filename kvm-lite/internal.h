@@ -19,7 +19,6 @@
 #ifndef KVML_INTERNAL_H
 #define KVML_INTERNAL_H
 
-#include <linux/atomic.h>
 #include <linux/kernel.h>
 #include <linux/kvm.h>
 #include <linux/mm.h>
@@ -67,7 +66,7 @@ struct kvml_ept {
 	spinlock_t lock;
 	u64 *root;
 	u64 pointer;			/* EPTP */
-	atomic64_t generation;		/* entries were taken away; see kvml_ept_flush() */
+	atomic64_t generation;		/* entries were taken away; see flush() in ept.c */
 	/* mmu notifier: an invalidation is under way, or was, since the sequence was read. */
 	unsigned long invalidations;
 	unsigned long sequence;
@@ -89,17 +88,17 @@ struct kvml_vm {
 	bool split_irqchip;
 	u32 vcpu_count;			/* release/acquire: that many of vcpus are complete */
 	struct kvml_vcpu *vcpus[KVML_VCPUS_MAX];
-	struct cpumask flush_mask;	/* scratch of kvml_ept_flush(), under ept.lock */
+	struct cpumask flush_mask;	/* scratch of flush() in ept.c, under ept.lock */
 };
 
 /*
- * What waits to be injected, or was on its way when the guest left; the first and the last as
+ * What waits to be injected, or was on its way when the guest left: exception and interrupt as
  * VM_ENTRY_INTR_INFO_FIELD takes them, or 0.
  */
 struct kvml_events {
 	u32 exception;
 	u32 exception_error;
-	atomic_t nmis;		/* up to 2; any thread adds, and kicks */
+	u8 nmi_pending;		/* up to 2; one that was under way is one of them */
 	u32 interrupt;		/* taken from the LAPIC, or of a PIC in user space (KVM_INTERRUPT) */
 };
 
@@ -143,9 +142,14 @@ struct kvml_host_state {
 	u16 fs, gs, ds, es, ldt;
 };
 
+/* Bits of kvml_vcpu.requests; any thread sets them and kicks. */
+enum kvml_request {
+	KVML_REQUEST_NMI,
+};
+
 enum kvml_mode {
 	KVML_OUTSIDE_GUEST,
-	KVML_IN_GUEST,		/* from before the last look at what waits until after the exit */
+	KVML_IN_GUEST,		/* from before the last look at requests until after the exit */
 };
 
 struct kvml_vcpu {
@@ -174,6 +178,7 @@ struct kvml_vcpu {
 
 	int mode;		/* enum kvml_mode; any thread */
 	int running_cpu;	/* valid in KVML_IN_GUEST; any thread */
+	unsigned long requests;	/* atomic bits; any thread */
 	wait_queue_head_t wait;
 	int mp_state;		/* any thread reads */
 
@@ -247,9 +252,10 @@ void kvml_ept_destroy(struct kvml_vm *vm);
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 /*
- * After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held.
+ * Changes all entries of [gfn, gfn + pages), which no vCPU uses as they were when it returns; a fault
+ * that looked at something before starts over. ept.lock held.
  */
-void kvml_ept_flush(struct kvml_vm *vm);
+void kvml_ept_change(struct kvml_vm *vm, u64 gfn, u64 pages, enum kvml_ept_change change);
 
 /* ----- vcpu.c ----- */
 /* vm->lock held. */
@@ -258,7 +264,7 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu);
 /* Puts the vCPU's state into the processor; preemption keeps it there. */
 void kvml_vcpu_load(struct kvml_vcpu *vcpu);
 void kvml_vcpu_put(struct kvml_vcpu *vcpu);
-/* Makes the vCPU look at its NMIs and LAPIC: wakes it or brings it out. Any context. */
+/* Makes the vCPU look at its requests and LAPIC: wakes it or brings it out. Any context. */
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
 void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu);
 

@@ -136,14 +136,8 @@ int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args);
 /* The VM goes, and its vCPUs go next: no irqfd injects afterwards. */
 void kvml_eventfds_release(struct kvml_vm *vm);
 
-enum kvml_bus {
-	KVML_BUS_MMIO,
-	KVML_BUS_PIO = KVM_IOEVENTFD_FLAG_PIO,
-};
-
-/* A guest's write: true if an ioeventfd took it. The vCPU's thread. */
-bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length,
-			  u64 value);
+/* A guest's write, @flags: KVM_IOEVENTFD_FLAG_PIO or 0. True if an ioeventfd took it. */
+bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length, u64 value);
 
 /* ----- pvclock.c ----- */
 

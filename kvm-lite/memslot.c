@@ -83,12 +83,9 @@ int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory
 	}
 	down_write(&vm->slots_lock);
 	spin_lock(&vm->ept.lock);
-	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_ZAP))
-		kvml_ept_flush(vm);
+	kvml_ept_change(vm, slot->gfn, slot->pages, KVML_EPT_ZAP);
 	*slot = wanted;
 	vm->slot_count = max(vm->slot_count, region->slot + 1);
-	/* A fault that looked at the old slots starts over. */
-	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);
 	up_write(&vm->slots_lock);
 	if (old_dirty != wanted.dirty)
@@ -114,9 +111,7 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 	spin_lock(&vm->ept.lock);
 	swap(log, slot->dirty);
 	/* The next write to each page has to be seen again. */
-	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_WRITE_PROTECT))
-		kvml_ept_flush(vm);
-	vm->ept.sequence++;
+	kvml_ept_change(vm, slot->gfn, slot->pages, KVML_EPT_WRITE_PROTECT);
 	spin_unlock(&vm->ept.lock);
 	outcome = copy_to_user(wanted->dirty_bitmap, log, bytes) ? -EFAULT : 0;
 	kvfree(log);

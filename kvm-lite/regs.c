@@ -390,6 +390,7 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	u32 i;
 
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
+	clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	vcpu->io.kind = KVML_IO_NONE;
 	memset(vcpu->regs, 0, sizeof(vcpu->regs));
 	/* RDX: family, model and stepping, as CPUID tells them. */

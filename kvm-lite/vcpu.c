@@ -152,8 +152,7 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 
 void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu)
 {
-	/* One is handled, one waits: more are one to the processor, too. */
-	atomic_add_unless(&vcpu->events.nmis, 1, 2);
+	set_bit(KVML_REQUEST_NMI, &vcpu->requests);
 }
 
 /* ----- Life ----- */

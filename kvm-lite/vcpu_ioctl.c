@@ -60,7 +60,7 @@ static void get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 	out->interrupt.injected = !!events->interrupt;
 	out->interrupt.nr = events->interrupt & INTR_INFO_VECTOR_MASK;
 	out->interrupt.shadow = exchange_shadow(blocked);
-	out->nmi.pending = atomic_read(&events->nmis);
+	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
 	out->flags = EVENT_FLAGS;
 }
@@ -80,11 +80,13 @@ static int set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 	/* INT n happens again: RIP is still there. */
 	events->interrupt = in->interrupt.injected && !in->interrupt.soft ?
 		KVML_INTERRUPT | in->interrupt.nr : 0;
-	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		atomic_set(&events->nmis, min_t(u8, in->nmi.pending, 2));
+	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
+		clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
+		events->nmi_pending = min_t(u8, in->nmi.pending, 2);
+	}
 	/* One under way goes back to those that wait: it is not being handled yet. */
 	if (in->nmi.injected)
-		kvml_vcpu_queue_nmi(vcpu);
+		events->nmi_pending = min(events->nmi_pending + 1, 2);
 	else if (in->nmi.masked)
 		blocked |= GUEST_INTR_STATE_NMI;
 	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)

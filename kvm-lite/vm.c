@@ -12,7 +12,6 @@
 /* Takes away the entries of all guest pages that [start, end) backs; ept.lock held. */
 static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
 {
-	bool changed = false;
 	u32 id;
 
 	for (id = 0; id < vm->slot_count; id++) {
@@ -22,12 +21,9 @@ static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long en
 		const unsigned long to = min(PAGE_ALIGN(end), slot_end);
 
 		if (from < to)
-			changed |= kvml_ept_apply(vm->ept.root,
-						  slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
-						  (to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
+			kvml_ept_change(vm, slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
+					(to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
 	}
-	if (changed)
-		kvml_ept_flush(vm);
 }
 
 static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
