@@ -35,14 +35,14 @@ static void flush(struct kvml_vm *vm)
 	u32 i;
 
 	lockdep_assert_held(&vm->ept.lock);
-	/* Full barrier: pairs with the one in run.c between IN_GUEST and the look at this. */
+	/* Full barrier: pairs with the one in run.c between running_cpu and the look at this. */
 	atomic64_inc_return(&vm->ept.generation);
 	cpumask_clear(&vm->flush_mask);
 	for (i = 0; i < count; i++) {
-		struct kvml_vcpu *vcpu = vm->vcpus[i];
+		const int cpu = READ_ONCE(vm->vcpus[i]->running_cpu);
 
-		if (READ_ONCE(vcpu->mode) == KVML_IN_GUEST)
-			cpumask_set_cpu(READ_ONCE(vcpu->running_cpu), &vm->flush_mask);
+		if (cpu >= 0)
+			cpumask_set_cpu(cpu, &vm->flush_mask);
 	}
 	/* Any interrupt brings a vCPU out; on its way back it sees the generation. */
 	smp_call_function_many(&vm->flush_mask, ignore, NULL, true);

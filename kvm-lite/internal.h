@@ -147,11 +147,6 @@ enum kvml_request {
 	KVML_REQUEST_NMI,
 };
 
-enum kvml_mode {
-	KVML_OUTSIDE_GUEST,
-	KVML_IN_GUEST,		/* from before the last look at requests until after the exit */
-};
-
 struct kvml_vcpu {
 	struct kvml_vm *vm;
 	struct file *vm_file;
@@ -167,8 +162,7 @@ struct kvml_vcpu {
 	struct list_head vmcs_entry;
 	bool launched;
 	u16 vpid;		/* 0 is the host; EPTPs tell vCPUs of different VMs apart */
-	int last_cpu;		/* whose TLB may hold entries of this vCPU */
-	u64 ept_generation;	/* of the last INVEPT on last_cpu */
+	u64 ept_generation;	/* of the last INVEPT on vmcs_cpu */
 	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
 	u64 *spare_table;	/* zeroed, for the next EPT fault that lacks one; or null */
@@ -176,8 +170,8 @@ struct kvml_vcpu {
 	struct kvml_host_state host;
 	struct preempt_notifier preempt;
 
-	int mode;		/* enum kvml_mode; any thread */
-	int running_cpu;	/* valid in KVML_IN_GUEST; any thread */
+	/* From before the last look at requests until after the exit, else -1; any thread reads. */
+	int running_cpu;
 	unsigned long requests;	/* atomic bits; any thread */
 	wait_queue_head_t wait;
 	int mp_state;		/* any thread reads */

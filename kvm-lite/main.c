@@ -76,12 +76,11 @@ static int __init kvml_init(void)
 	if (outcome)
 		return outcome;
 	outcome = misc_register(&device);
-	if (outcome) {
+	if (outcome)
 		kvml_vmx_exit();
-		return outcome;
-	}
-	pr_info(KVML_NAME ": ready\n");
-	return 0;
+	else
+		pr_info(KVML_NAME ": ready\n");
+	return outcome;
 }
 
 static void __exit kvml_exit(void)

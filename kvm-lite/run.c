@@ -166,14 +166,13 @@ static int run_once(struct kvml_vcpu *vcpu)
 
 	preempt_disable();
 	local_irq_disable();
-	WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
 	/*
-	 * Who posts work writes it first and then looks at the mode; we do it the other way round.
+	 * Who posts work writes it first and then looks at the CPU; we do it the other way round.
 	 * So either we see the work here, or it sees us and interrupts.
 	 */
-	smp_store_mb(vcpu->mode, KVML_IN_GUEST);
+	smp_store_mb(vcpu->running_cpu, smp_processor_id());
 	if (need_resched() || must_leave(vcpu) || kvml_lapic_has_events(vcpu)) {
-		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
+		WRITE_ONCE(vcpu->running_cpu, -1);
 		local_irq_enable();
 		preempt_enable();
 		return serve_requests(vcpu);
@@ -190,7 +189,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 	current->flags |= PF_VCPU;
 	entered = !enter_and_leave(vcpu);
 	/* What is read from here on is not older than the exit. */
-	smp_store_mb(vcpu->mode, KVML_OUTSIDE_GUEST);
+	smp_store_mb(vcpu->running_cpu, -1);
 	reason = vmread(likely(entered) ? VM_EXIT_REASON : VM_INSTRUCTION_ERROR);
 	entered = entered && !(reason & VMX_EXIT_REASONS_FAILED_VMENTRY);
 	if (likely(entered)) {

@@ -65,10 +65,7 @@ static void load(struct kvml_vcpu *vcpu)
 		vcpu->host.cr4 = 0;
 		/* No address: it is written below. */
 		vcpu->host.fs_base = ~0UL;
-	}
-	/* The TLB of a CPU where it ran long ago may remember what has changed since. */
-	if (vcpu->last_cpu != cpu) {
-		vcpu->last_cpu = cpu;
+		/* The TLB of a CPU where it ran long ago may remember what has changed since. */
 		vcpu->flush_vpid = true;
 		vcpu->ept_generation = -1;
 	}
@@ -137,12 +134,14 @@ void kvml_vcpu_put(struct kvml_vcpu *vcpu)
 
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 {
-	/* wq_has_sleeper() is the full barrier between what was posted and the look at the mode. */
+	int cpu;
+
+	/* wq_has_sleeper() is the full barrier between what was posted and the look at the CPU. */
 	if (wq_has_sleeper(&vcpu->wait))
 		wake_up(&vcpu->wait);
-	if (READ_ONCE(vcpu->mode) == KVML_IN_GUEST) {
+	cpu = READ_ONCE(vcpu->running_cpu);
+	if (cpu >= 0) {
 		const int here = get_cpu();
-		const int cpu = READ_ONCE(vcpu->running_cpu);
 
 		if (cpu != here && cpu_online(cpu))
 			smp_send_reschedule(cpu);
@@ -220,7 +219,7 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->vpid = id + 1;
 	vcpu->vmcs_cpu = -1;
-	vcpu->last_cpu = -1;
+	vcpu->running_cpu = -1;
 	mutex_init(&vcpu->lock);
 	init_waitqueue_head(&vcpu->wait);
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);

@@ -271,7 +271,7 @@ bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 	}
 	asm volatile("vmptrld %0" : : "m" (address) : "cc", "memory");
 	/* One guest's training of the branch predictor must not steer the next one's. */
-	if (cpu->last != address) {
+	if (moved || cpu->last != address) {
 		cpu->last = address;
 		indirect_branch_prediction_barrier();
 	}
