@@ -13,6 +13,11 @@
 #include <linux/slab.h>
 #include <linux/version.h>
 
+/* Always by one; before 6.8 one has to say so. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define eventfd_signal(eventfd)	eventfd_signal(eventfd, 1)
+#endif
+
 /* As many as KVM has places on a bus. */
 #define IOEVENTFDS_MAX	1000
 
@@ -224,15 +229,6 @@ int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 	return outcome;
 }
 
-static void signal_eventfd(struct eventfd_ctx *eventfd)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
-	eventfd_signal(eventfd);
-#else
-	eventfd_signal(eventfd, 1);
-#endif
-}
-
 bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length, u64 value)
 {
 	struct ioeventfd *entry;
@@ -242,7 +238,7 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length
 	hash_for_each_possible_rcu(vm->interrupts.ioeventfds, entry, node, address) {
 		if (!overlaps(entry, flags | KVM_IOEVENTFD_FLAG_DATAMATCH, address, length, value))
 			continue;
-		signal_eventfd(entry->eventfd);
+		eventfd_signal(entry->eventfd);
 		taken = true;
 		break;
 	}

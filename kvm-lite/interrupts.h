@@ -142,7 +142,7 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length
 /* ----- pvclock.c ----- */
 
 void kvml_clock_create(struct kvml_vm *vm);
-/* kvmclock's MSRs, old and new. 0, or -EINVAL: @msr is none of them. */
+/* @msr is one of kvmclock's, old or new. 0. */
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
 /* Before each entry, where the thread may sleep: brings the guest's page up to date. */

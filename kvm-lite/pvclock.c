@@ -45,20 +45,15 @@ void kvml_clock_create(struct kvml_vm *vm)
 	set_time(&vm->clock, 0);
 }
 
+static bool is_wall_clock(u32 msr)
+{
+	return msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
+}
+
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
 {
-	switch (msr) {
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
-		*value = vcpu->clock.system_time_msr;
-		return 0;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-		*value = vcpu->vm->wall_clock_msr;
-		return 0;
-	default:
-		return -EINVAL;
-	}
+	*value = is_wall_clock(msr) ? vcpu->vm->wall_clock_msr : vcpu->clock.system_time_msr;
+	return 0;
 }
 
 /*
@@ -104,21 +99,15 @@ void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
 
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
 {
-	switch (msr) {
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
+	if (!is_wall_clock(msr)) {
 		vcpu->clock.system_time_msr = value;
 		kvml_clock_tsc_changed(vcpu);
 		return 0;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-		WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
-		if (value)
-			write_wall_clock(vcpu->vm, value);
-		return 0;
-	default:
-		return -EINVAL;
 	}
+	WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
+	if (value)
+		write_wall_clock(vcpu->vm, value);
+	return 0;
 }
 
 void kvml_clock_update(struct kvml_vcpu *vcpu)

@@ -156,6 +156,8 @@ void kvml_vcpu_queue_nmi(struct kvml_vcpu *vcpu)
 
 /* ----- Life ----- */
 
+#define RUN_ORDER	get_order(KVML_RUN_PAGES * PAGE_SIZE)
+
 static void power_up(struct kvml_vcpu *vcpu)
 {
 	vcpu->xcr0 = XFEATURE_MASK_FP;
@@ -202,7 +204,7 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
 	free_page((unsigned long)vcpu->spare_table);
-	free_pages((unsigned long)vcpu->run, 1);
+	free_pages((unsigned long)vcpu->run, RUN_ORDER);
 	kfree(vcpu->cpuid);
 	kfree(vcpu);
 }
@@ -212,7 +214,6 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 {
 	struct kvml_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 
-	BUILD_BUG_ON(KVML_RUN_PAGES != 2);
 	if (!vcpu)
 		return NULL;
 	vcpu->vm = vm;
@@ -225,7 +226,7 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);
 	kvml_lapic_create(vcpu);
 	vcpu->vmcs = kvml_vmx_region(GFP_KERNEL_ACCOUNT);
-	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
+	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
 	if (!vcpu->vmcs || !vcpu->run || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
 		kvml_vcpu_free(vcpu);
 		return NULL;

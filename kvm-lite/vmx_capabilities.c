@@ -33,18 +33,14 @@ static int adjust(const char *name, u32 msr, u32 *result, u32 required, u32 opti
 	return check_missing(name, required & ~*result);
 }
 
-/* Before Sandy Bridge, which brought AVX, its errata make it too slow or too fast. */
-static u32 preemption_timer(void)
-{
-	return boot_cpu_has(X86_FEATURE_AVX) ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
-}
-
 static int read_controls(void)
 {
+	/* Before Sandy Bridge, which brought AVX, its errata make it too slow or too fast. */
+	const u32 timer = boot_cpu_has(X86_FEATURE_AVX) ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
 	const int outcome =
 		adjust("pin-based controls", MSR_IA32_VMX_PINBASED_CTLS, &kvml_vmx.pin,
 		       PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
-		       preemption_timer()) ?:
+		       timer) ?:
 		adjust("processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS, &kvml_vmx.primary,
 		       CPU_BASED_HLT_EXITING | CPU_BASED_USE_TSC_OFFSETTING |
 		       CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
