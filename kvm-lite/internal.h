@@ -232,11 +232,8 @@ int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 /* The slot of @gpa, or null, also if @write is not allowed there; slots_lock held. */
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
-/* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
-int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
+/* As kvml_read_guest(), which guest_walk.h declares, and kvml_replace_guest(). */
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
-/* At once, if there is @old: @size, 4 or 8 bytes. May sleep. 0, -EAGAIN: another value, -EFAULT. */
-int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size);
 
 /* ----- ept.c ----- */
 void kvml_ept_destroy(struct kvml_vm *vm);

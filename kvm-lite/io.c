@@ -39,8 +39,6 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		/* As the processor walks, whatever the guest is told. */
 		.physical_bits = boot_cpu_data.x86_phys_bits,
 		.vm = vcpu->vm,
-		.read = kvml_read_guest,
-		.replace = kvml_replace_guest,
 	};
 	u32 part;
 
