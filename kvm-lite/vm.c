@@ -95,20 +95,12 @@ static int enable_capability(struct kvml_vm *vm, const struct kvm_enable_cap *ca
 	return 0;
 }
 
-union vm_argument {
-	struct kvm_userspace_memory_region region;
-	struct kvm_dirty_log log;
-	struct kvm_irqfd irqfd;
-	struct kvm_msi msi;
-	struct kvm_irq_level line;
-	struct kvm_ioeventfd ioeventfd;
-	struct kvm_enable_cap cap;
-	struct kvm_clock_data clock;
-};
+/* The largest structure that one of the ioctls takes. */
+#define ARGUMENT_MAX	sizeof(struct kvm_enable_cap)
 
-/* What is done one at a time; vm->lock held. @fault: there is nothing in @u. */
+/* What is done one at a time; vm->lock held. @fault: there is nothing in @data. */
 static long locked_ioctl(struct file *file, unsigned int command, unsigned long argument,
-			 union vm_argument *u, int fault)
+			 void *data, int fault)
 {
 	struct kvml_vm *vm = file->private_data;
 	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
@@ -118,22 +110,22 @@ static long locked_ioctl(struct file *file, unsigned int command, unsigned long 
 	case KVM_CREATE_VCPU:
 		return kvml_vcpu_create(file, argument);
 	case KVM_SET_USER_MEMORY_REGION:
-		return fault ?: kvml_set_memory_region(vm, &u->region);
+		return fault ?: kvml_set_memory_region(vm, data);
 	case KVM_GET_DIRTY_LOG:
-		return fault ?: kvml_get_dirty_log(vm, &u->log);
+		return fault ?: kvml_get_dirty_log(vm, data);
 	case KVM_ENABLE_CAP:
-		return fault ?: enable_capability(vm, &u->cap);
+		return fault ?: enable_capability(vm, data);
 	case KVM_IRQFD:
-		return no_lapic ?: fault ?: kvml_irqfd(vm, &u->irqfd);
+		return no_lapic ?: fault ?: kvml_irqfd(vm, data);
 	case KVM_IOEVENTFD:
-		return fault ?: kvml_ioeventfd(vm, &u->ioeventfd);
+		return fault ?: kvml_ioeventfd(vm, data);
 	case KVM_SET_GSI_ROUTING:
 		return no_lapic ?: kvml_set_gsi_routing(vm, user);
 	case KVM_GET_CLOCK:
-		kvml_clock_get(vm, &u->clock);
-		return kvml_copy_out(user, u, command);
+		kvml_clock_get(vm, data);
+		return kvml_copy_out(user, data, command);
 	case KVM_SET_CLOCK:
-		return fault ?: kvml_clock_set(vm, &u->clock);
+		return fault ?: kvml_clock_set(vm, data);
 	case KVM_SET_TSS_ADDR:
 		/* Three pages for processors without unrestricted guest; the module needs none. */
 		return argument > U32_MAX - 3 * PAGE_SIZE + 1 ? -EINVAL : 0;
@@ -149,7 +141,8 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 {
 	struct kvml_vm *vm = file->private_data;
 	void __user *user = (void __user *)argument;
-	union vm_argument u;
+	u64 data[ARGUMENT_MAX / sizeof(u64)];
+	struct kvm_irq_level *line = (void *)data;
 	long outcome;
 	int fault = 0;
 
@@ -157,25 +150,25 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 	if (vm->mm != current->mm)
 		return -EIO;
 	/* Who does not know the command does not mind the fault either. */
-	if ((_IOC_DIR(command) & _IOC_WRITE) && _IOC_SIZE(command) <= sizeof(u))
-		fault = kvml_copy_in(&u, user, command);
+	if ((_IOC_DIR(command) & _IOC_WRITE) && _IOC_SIZE(command) <= sizeof(data))
+		fault = kvml_copy_in(data, user, command);
 	switch (command) {
 	case KVM_CHECK_EXTENSION:
 		return kvml_check_extension(argument);
 	case KVM_SIGNAL_MSI:
 		if (!vm->split_irqchip)
 			return -EINVAL;
-		return fault ?: kvml_signal_msi(vm, &u.msi);
+		return fault ?: kvml_signal_msi(vm, (void *)data);
 	case KVM_IRQ_LINE:
 	case KVM_IRQ_LINE_STATUS:
 		if (!vm->split_irqchip || fault)
 			return vm->split_irqchip ? fault : -ENXIO;
 		/* All routes are messages: raising a line sends one, lowering it means nothing. */
-		u.line.status = u.line.level ? kvml_signal_gsi(vm, u.line.irq) : 0;
-		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, &u, command);
+		line->status = line->level ? kvml_signal_gsi(vm, line->irq) : 0;
+		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, data, command);
 	default:
 		mutex_lock(&vm->lock);
-		outcome = locked_ioctl(file, command, argument, &u, fault);
+		outcome = locked_ioctl(file, command, argument, data, fault);
 		mutex_unlock(&vm->lock);
 		return outcome;
 	}
