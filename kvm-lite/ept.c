@@ -13,15 +13,6 @@
 /* A fault that goes on where the last one ended maps up to so many pages that the process has. */
 #define AHEAD_PAGES	16u
 
-int kvml_ept_create(struct kvml_vm *vm)
-{
-	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vm->ept.root)
-		return -ENOMEM;
-	vm->ept.pointer = __pa(vm->ept.root) | kvml_vmx.ept_memory;
-	return 0;
-}
-
 static void free_table(u64 *table)
 {
 	free_page((unsigned long)table);
@@ -36,24 +27,32 @@ static void ignore(void *unused)
 {
 }
 
-void kvml_ept_flush(struct kvml_vm *vm)
+/* Waits until no vCPU uses an entry taken away before; ept.lock held. */
+static void flush(struct kvml_vm *vm)
 {
 	/* Pairs with the release in KVM_CREATE_VCPU. */
 	const u32 count = smp_load_acquire(&vm->vcpu_count);
 	u32 i;
 
 	lockdep_assert_held(&vm->ept.lock);
-	/* Full barrier: pairs with the one in run.c between IN_GUEST and the look at this. */
+	/* Full barrier: pairs with the one in run.c between running_cpu and the look at this. */
 	atomic64_inc_return(&vm->ept.generation);
 	cpumask_clear(&vm->flush_mask);
 	for (i = 0; i < count; i++) {
-		struct kvml_vcpu *vcpu = vm->vcpus[i];
+		const int cpu = READ_ONCE(vm->vcpus[i]->running_cpu);
 
-		if (READ_ONCE(vcpu->mode) == KVML_IN_GUEST)
-			cpumask_set_cpu(READ_ONCE(vcpu->running_cpu), &vm->flush_mask);
+		if (cpu >= 0)
+			cpumask_set_cpu(cpu, &vm->flush_mask);
 	}
 	/* Any interrupt brings a vCPU out; on its way back it sees the generation. */
 	smp_call_function_many(&vm->flush_mask, ignore, NULL, true);
+}
+
+void kvml_ept_change(struct kvml_vm *vm, u64 gfn, u64 pages, enum kvml_ept_change change)
+{
+	if (kvml_ept_apply(vm->ept.root, gfn, pages, change))
+		flush(vm);
+	vm->ept.sequence++;
 }
 
 /* ----- Faults ----- */
@@ -63,36 +62,23 @@ struct fault {
 	unsigned long hva;
 	bool write;
 	bool execute;
-	bool writable;		/* the entries may allow writes */
+	bool writable;		/* the entries allow writes */
 	bool logged;		/* dirty logging: 4 KiB pages, a write at a time */
 	u32 count;		/* of pages: the one at gfn, and those behind it that are here as well */
 	u32 wanted;		/* how many at the most */
 	struct page *pages[AHEAD_PAGES];
-	u64 *spare;		/* a table, allocated while the lock was not held */
 };
 
-/* Has the process 2 MiB in one piece here? ept.lock held, no invalidation under way. */
+/*
+ * Has the process 2 MiB in one piece here, where it has a page? ept.lock held, no invalidation under
+ * way: the tables that lead to the page stay as they are.
+ */
 static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 {
-	unsigned long flags;
-	bool large;
-	pgd_t pgd;
-	p4d_t p4d;
-	pud_t pud;
-	pmd_t pmd;
+	p4d_t *p4d = p4d_offset(pgd_offset(vm->mm, hva), hva);
+	pud_t pud = READ_ONCE(*pud_offset(p4d, hva));
 
-	/* Interrupts off keep the tables themselves alive (fast GUP does the same). */
-	local_irq_save(flags);
-	pgd = READ_ONCE(*pgd_offset(vm->mm, hva));
-	p4d = pgd_none(pgd) ? __p4d(0) : READ_ONCE(*p4d_offset(&pgd, hva));
-	pud = p4d_present(p4d) ? READ_ONCE(*pud_offset(&p4d, hva)) : __pud(0);
-	large = pud_present(pud) && pud_leaf(pud);
-	if (pud_present(pud) && !large) {
-		pmd = READ_ONCE(*pmd_offset(&pud, hva));
-		large = pmd_present(pmd) && pmd_leaf(pmd);
-	}
-	local_irq_restore(flags);
-	return large;
+	return pud_leaf(pud) || pmd_leaf(READ_ONCE(*pmd_offset(&pud, hva)));
 }
 
 static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
@@ -100,7 +86,7 @@ static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
 {
 	const u64 first = fault->gfn & ~(u64)(KVML_EPT_LARGE_PAGES - 1);
 
-	if (!kvml_vmx.large_pages || fault->logged || (fault->execute && kvml_vmx.small_code))
+	if (fault->logged || (fault->execute && kvml_vmx.small_code))
 		return false;
 	if (first < slot->gfn || first + KVML_EPT_LARGE_PAGES > slot->gfn + slot->pages)
 		return false;
@@ -110,41 +96,37 @@ static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
 	return host_page_is_large(vm, fault->hva);
 }
 
-/* Of a fault's pages, the one at @index. */
-static u64 leaf_of(const struct fault *fault, u32 index, int level)
+/* ept.lock held. False: a table is missing. */
+static bool map_pages(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, const struct fault *fault)
 {
-	const bool writable = fault->writable && (!fault->logged || fault->write);
-
-	const u64 leaf = kvml_ept_leaf(page_to_phys(fault->pages[index]), level, writable);
-
-	return level > KVML_EPT_LEAF_LEVEL && kvml_vmx.small_code ? leaf & ~KVML_EPT_EXECUTE : leaf;
-}
-
-/* ept.lock held. False: a table is missing, fault->spare is to be filled. */
-static bool map_pages(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault *fault)
-{
-	const int level = can_map_large(vm, slot, fault) ? KVML_EPT_LARGE_LEVEL :
-		KVML_EPT_LEAF_LEVEL;
+	struct kvml_vm *vm = vcpu->vm;
+	const bool large = can_map_large(vm, slot, fault);
 	struct kvml_ept_mapping map = {
 		.gfn = fault->gfn,
-		.level = level,
-		.leaf = leaf_of(fault, 0, level),
-		.spare = fault->spare,
+		.level = large ? KVML_EPT_LARGE_LEVEL : KVML_EPT_LEAF_LEVEL,
+		.spare = vcpu->spare_table,
 	};
-	u64 *entry = kvml_ept_map(vm->ept.root, &map);
+	u64 *entry;
 	u32 i;
 
-	fault->spare = map.spare;
-	if (entry && fault->logged && fault->write)
+	map.leaf = kvml_ept_leaf(page_to_phys(fault->pages[0]), map.level, fault->writable);
+	if (large && kvml_vmx.small_code)
+		map.leaf &= ~KVML_EPT_EXECUTE;
+	entry = kvml_ept_map(vm->ept.root, &map);
+	vcpu->spare_table = map.spare;
+	if (!entry)
+		return false;
+	if (fault->logged && fault->write)
 		__set_bit(fault->gfn - slot->gfn, slot->dirty);
-	for (i = 1; entry && level == KVML_EPT_LEAF_LEVEL && i < fault->count; i++) {
+	for (i = 1; !large && i < fault->count; i++) {
 		if (!entry[i])
-			WRITE_ONCE(entry[i], leaf_of(fault, i, level));
+			WRITE_ONCE(entry[i], kvml_ept_leaf(page_to_phys(fault->pages[i]),
+							   KVML_EPT_LEAF_LEVEL, fault->writable));
 	}
 	if (map.flush)
-		kvml_ept_flush(vm);
+		flush(vm);
 	free_page((unsigned long)map.unused);
-	return entry;
+	return true;
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
@@ -161,41 +143,28 @@ static u32 pages_ahead(const struct kvml_vcpu *vcpu, const struct kvml_memslot *
 }
 
 /* Pages that the process has already, without a fault of its own; true if the first is there. */
-static bool get_present(struct fault *fault, u32 wanted, bool writable)
+static bool get_present(struct fault *fault, bool writable)
 {
-	const int got = get_user_pages_fast_only(fault->hva, wanted, writable ? FOLL_WRITE : 0,
-						 fault->pages);
+	const int got = get_user_pages_fast_only(fault->hva, fault->wanted,
+						 writable ? FOLL_WRITE : 0, fault->pages);
 
-	if (got <= 0)
-		return false;
-	fault->count = got;
-	fault->writable = writable;
-	return true;
+	fault->count = max(got, 0);
+	fault->writable = writable && (fault->write || !fault->logged);
+	return got > 0;
 }
 
 /* Finds the process's pages, faults the first one in; holds references to them. */
 static int get_pages(struct fault *fault, const struct kvml_memslot *slot)
 {
-	const bool read_only = slot->flags & KVM_MEM_READONLY;
-
-	if (fault->write && read_only)
-		return -ENOENT;
 	/* Writable even if the guest reads, if they are already: the first write need not fault. */
-	if (!read_only && get_present(fault, fault->wanted, true))
+	if (!(slot->flags & KVM_MEM_READONLY) && get_present(fault, true))
 		return 0;
-	if (!fault->write && get_present(fault, fault->wanted, false))
+	if (!fault->write && get_present(fault, false))
 		return 0;
 	if (get_user_pages_fast(fault->hva, 1, fault->write ? FOLL_WRITE : 0, fault->pages) != 1)
 		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
 	fault->count = 1;
 	fault->writable = fault->write;
-	/* A read may have made it a page of the process's own, not the zero page or a shared one. */
-	if (!fault->write && !read_only) {
-		struct page *page = fault->pages[0];
-
-		if (get_present(fault, 1, true))
-			put_page(page);
-	}
 	return 0;
 }
 
@@ -210,27 +179,35 @@ static void put_pages(struct fault *fault, bool mapped)
 	}
 }
 
-/* One attempt: 0 or a reason to fail; -EAGAIN: fault->spare has to be filled. slots_lock held. */
-static int try_to_map(struct kvml_vm *vm, struct kvml_memslot *slot, struct fault *fault)
+/* slots_lock held. */
+static int serve_fault(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, struct fault *fault)
 {
-	const unsigned long sequence = READ_ONCE(vm->ept.sequence);
-	bool complete = true;
-	bool busy;
+	struct kvml_ept *ept = &vcpu->vm->ept;
+	const unsigned long sequence = READ_ONCE(ept->sequence);
+	bool mapped = false;
 	int outcome;
 
+	fault->hva = slot->hva + (fault->gfn - slot->gfn) * PAGE_SIZE;
+	fault->logged = slot->dirty;
+	fault->wanted = pages_ahead(vcpu, slot, fault);
 	/* The sequence before the pages: what is invalidated from here on is noticed below. */
 	smp_rmb();
 	outcome = get_pages(fault, slot);
 	if (outcome)
 		return outcome;
-	spin_lock(&vm->ept.lock);
-	/* If the mapping is changing, the guest runs into it once more. */
-	busy = vm->ept.invalidations || vm->ept.sequence != sequence;
-	if (!busy)
-		complete = map_pages(vm, slot, fault);
-	spin_unlock(&vm->ept.lock);
-	put_pages(fault, !busy && complete);
-	return complete ? 0 : -EAGAIN;
+	spin_lock(&ept->lock);
+	if (!ept->invalidations && ept->sequence == sequence)
+		mapped = map_pages(vcpu, slot, fault);
+	spin_unlock(&ept->lock);
+	put_pages(fault, mapped);
+	if (mapped) {
+		vcpu->next_gfn = fault->gfn + fault->count;
+		return 0;
+	}
+	/* The mapping is changing or a table is missing: the guest runs into it once more. */
+	if (!vcpu->spare_table)
+		vcpu->spare_table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	return vcpu->spare_table ? 0 : -ENOMEM;
 }
 
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
@@ -242,26 +219,11 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 		.execute = violation & EPT_VIOLATION_ACC_INSTR,
 	};
 	struct kvml_memslot *slot;
-	int outcome = -ENOENT;
+	int outcome;
 
 	down_read(&vm->slots_lock);
-	slot = kvml_find_slot(vm, fault.gfn);
-	if (!slot)
-		goto out;
-	fault.hva = slot->hva + (fault.gfn - slot->gfn) * PAGE_SIZE;
-	fault.logged = slot->dirty;
-	fault.wanted = pages_ahead(vcpu, slot, &fault);
-	/* Nearly always the tables are there; else each round adds one, from the root down. */
-	while ((outcome = try_to_map(vm, slot, &fault)) == -EAGAIN) {
-		fault.spare = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-		if (!fault.spare) {
-			outcome = -ENOMEM;
-			break;
-		}
-	}
-	free_page((unsigned long)fault.spare);
-	vcpu->next_gfn = fault.gfn + fault.count;
-out:
+	slot = kvml_find_slot(vm, gpa, fault.write);
+	outcome = slot ? serve_fault(vcpu, slot, &fault) : -ENOENT;
 	up_read(&vm->slots_lock);
 	return outcome;
 }

@@ -4,8 +4,6 @@
 #define WRITE_BACK	(6ULL << 3)
 #define IGNORE_PAT	BIT_ULL(6)
 #define LARGE		BIT_ULL(7)
-#define ACCESSED	BIT_ULL(8)
-#define DIRTY		BIT_ULL(9)
 #define ALL		(KVML_EPT_READ | KVML_EPT_WRITE | KVML_EPT_EXECUTE)
 #define LARGE_ADDRESS	GENMASK_ULL(51, 21)
 
@@ -29,15 +27,14 @@ u64 kvml_ept_leaf(u64 address, int level, bool writable)
 	return (address & KVML_EPT_ADDRESS) | bits;
 }
 
-/* Small leaves in place of a large one, which allow what it did, and to execute. */
+/* Small leaves in place of a large one: writable if it was, and to be executed. */
 static void split(u64 *table, u64 large)
 {
-	const u64 first = large & LARGE_ADDRESS;
-	const u64 bits = (large & ~(LARGE_ADDRESS | LARGE)) | KVML_EPT_EXECUTE;
 	u64 i;
 
 	for (i = 0; i < KVML_EPT_ENTRIES; i++)
-		table[i] = (first + (i << 12)) | bits;
+		table[i] = kvml_ept_leaf((large & LARGE_ADDRESS) + (i << 12), KVML_EPT_LEAF_LEVEL,
+					 large & KVML_EPT_WRITE);
 }
 
 u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map)
@@ -65,7 +62,7 @@ u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map)
 	 * write that its TLB still allows must not go unlogged.
 	 */
 	if (!((*entry ^ leaf) & KVML_EPT_ADDRESS))
-		leaf |= *entry & (KVML_EPT_WRITE | ACCESSED | DIRTY);
+		leaf |= *entry & KVML_EPT_WRITE;
 	else
 		map->flush |= *entry != 0;
 	/* In the place of a large leaf there can only be a table of small ones. */

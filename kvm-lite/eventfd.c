@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Eventfds as wires: an irqfd injects its GSI when it is signalled, an ioeventfd is signalled by a
- * guest's write. Neither wakes the monitor's vCPU threads.
- *
- * An irqfd dies in one of three ways: user space takes it away, the VM goes, or the last file of
- * the eventfd is closed. Whoever first takes it off the VM's list, under irqfd_lock, queues its
- * shutdown, which alone frees it; a VM waits for these before it goes.
+ * guest's write. Neither wakes the monitor's vCPU threads. Both hold the eventfd, though not its
+ * file, until user space takes them away or the VM goes.
  */
 #include "internal.h"
 
@@ -15,19 +12,22 @@
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/version.h>
-#include <linux/workqueue.h>
+
+/* Always by one; before 6.8 one has to say so. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define eventfd_signal(eventfd)	eventfd_signal(eventfd, 1)
+#endif
 
 /* As many as KVM has places on a bus. */
 #define IOEVENTFDS_MAX	1000
 
 struct irqfd {
+	struct list_head entry;
 	struct kvml_vm *vm;
 	struct eventfd_ctx *eventfd;
 	u32 gsi;
-	struct list_head entry;		/* in the VM's list; empty once it is dying */
 	wait_queue_entry_t wait;
 	poll_table poll;
-	struct work_struct shutdown;
 };
 
 /* The writes that an ioeventfd waits for are those of its arguments. */
@@ -38,61 +38,18 @@ struct ioeventfd {
 	struct kvm_ioeventfd args;
 };
 
-static struct workqueue_struct *shutdown_queue;
-
-int kvml_eventfd_module_init(void)
-{
-	shutdown_queue = alloc_workqueue("kvm-lite-irqfd", 0, 0);
-	return shutdown_queue ? 0 : -ENOMEM;
-}
-
-void kvml_eventfd_module_exit(void)
-{
-	destroy_workqueue(shutdown_queue);
-	/* free_ioeventfd() is code of this module. */
-	rcu_barrier();
-}
-
 /* ----- irqfd ----- */
-
-static void shut_irqfd(struct work_struct *work)
-{
-	struct irqfd *irqfd = container_of(work, struct irqfd, shutdown);
-	u64 count;
-
-	/* After this the eventfd calls us no more. */
-	eventfd_ctx_remove_wait_queue(irqfd->eventfd, &irqfd->wait, &count);
-	eventfd_ctx_put(irqfd->eventfd);
-	kfree(irqfd);
-}
-
-/* The caller holds irqfd_lock. */
-static void deactivate(struct irqfd *irqfd)
-{
-	lockdep_assert_held(&irqfd->vm->interrupts.irqfd_lock);
-	list_del_init(&irqfd->entry);
-	queue_work(shutdown_queue, &irqfd->shutdown);
-}
 
 /* The eventfd was signalled or closed. It holds its wait queue's lock, interrupts are off. */
 static int irqfd_wakeup(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
 {
 	struct irqfd *irqfd = container_of(wait, struct irqfd, wait);
-	struct kvml_interrupts *interrupts = &irqfd->vm->interrupts;
-	const __poll_t events = key_to_poll(key);
-	unsigned long flags;
 	u64 count;
 
-	if (events & EPOLLIN) {
+	if (key_to_poll(key) & EPOLLIN) {
 		/* One edge, however often it was signalled; the next signal is a new one. */
 		eventfd_ctx_do_read(irqfd->eventfd, &count);
 		kvml_signal_gsi(irqfd->vm, irqfd->gsi);
-	}
-	if (events & EPOLLHUP) {
-		spin_lock_irqsave(&interrupts->irqfd_lock, flags);
-		if (!list_empty(&irqfd->entry))
-			deactivate(irqfd);
-		spin_unlock_irqrestore(&interrupts->irqfd_lock, flags);
 	}
 	return 0;
 }
@@ -108,57 +65,50 @@ static void irqfd_enqueue(struct file *file, wait_queue_head_t *queue, poll_tabl
 static int assign_irqfd(struct kvml_vm *vm, struct file *file, struct eventfd_ctx *eventfd,
 			u32 gsi)
 {
-	struct kvml_interrupts *interrupts = &vm->interrupts;
-	struct irqfd *irqfd, *other;
+	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 
-	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
 	irqfd->vm = vm;
 	irqfd->eventfd = eventfd;
 	irqfd->gsi = gsi;
-	INIT_WORK(&irqfd->shutdown, shut_irqfd);
+	list_add_tail(&irqfd->entry, &vm->interrupts.irqfds);
 	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
 	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
-	spin_lock_irq(&interrupts->irqfd_lock);
-	list_for_each_entry(other, &interrupts->irqfds, entry) {
-		if (other->eventfd != eventfd)
-			continue;
-		spin_unlock_irq(&interrupts->irqfd_lock);
-		kfree(irqfd);
-		return -EBUSY;
-	}
-	list_add_tail(&irqfd->entry, &interrupts->irqfds);
-	spin_unlock_irq(&interrupts->irqfd_lock);
 	/* From here on irqfd_wakeup() is called. What was signalled before is not lost either. */
 	if (vfs_poll(file, &irqfd->poll) & EPOLLIN)
 		kvml_signal_gsi(vm, gsi);
 	return 0;
 }
 
-/* Takes away those that join @eventfd to @gsi; all if it is null. */
-static void deassign_irqfds(struct kvml_vm *vm, const struct eventfd_ctx *eventfd, u32 gsi)
+/* No interrupt comes from it after this. */
+static void remove_irqfd(struct irqfd *irqfd)
 {
-	struct kvml_interrupts *interrupts = &vm->interrupts;
-	struct irqfd *irqfd, *next;
+	u64 count;
 
-	spin_lock_irq(&interrupts->irqfd_lock);
-	list_for_each_entry_safe(irqfd, next, &interrupts->irqfds, entry) {
-		if (!eventfd || (irqfd->eventfd == eventfd && irqfd->gsi == gsi))
-			deactivate(irqfd);
+	list_del(&irqfd->entry);
+	eventfd_ctx_remove_wait_queue(irqfd->eventfd, &irqfd->wait, &count);
+	eventfd_ctx_put(irqfd->eventfd);
+	kfree(irqfd);
+}
+
+/* An eventfd has one at the most. */
+static struct irqfd *find_irqfd(struct kvml_vm *vm, const struct eventfd_ctx *eventfd)
+{
+	struct irqfd *irqfd;
+
+	list_for_each_entry(irqfd, &vm->interrupts.irqfds, entry) {
+		if (irqfd->eventfd == eventfd)
+			return irqfd;
 	}
-	spin_unlock_irq(&interrupts->irqfd_lock);
-	/*
-	 * No interrupt comes from them after this, nor from those whose eventfd was closed a moment
-	 * ago.
-	 */
-	flush_workqueue(shutdown_queue);
+	return NULL;
 }
 
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 {
 	const bool remove = args->flags & KVM_IRQFD_FLAG_DEASSIGN;
 	struct eventfd_ctx *eventfd;
+	struct irqfd *irqfd;
 	struct file *file;
 	int outcome = 0;
 
@@ -169,17 +119,11 @@ int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	eventfd = eventfd_ctx_fileget(file);
-	if (IS_ERR(eventfd)) {
-		fput(file);
-		return PTR_ERR(eventfd);
-	}
-	/* The mutex keeps an assignment from being taken away half way. */
-	mutex_lock(&vm->interrupts.lock);
-	if (remove)
-		deassign_irqfds(vm, eventfd, args->gsi);
-	else
-		outcome = assign_irqfd(vm, file, eventfd, args->gsi);
-	mutex_unlock(&vm->interrupts.lock);
+	irqfd = find_irqfd(vm, eventfd);
+	if (!remove)
+		outcome = irqfd ? -EBUSY : assign_irqfd(vm, file, eventfd, args->gsi);
+	else if (irqfd && irqfd->gsi == args->gsi)
+		remove_irqfd(irqfd);
 	if (outcome || remove)
 		eventfd_ctx_put(eventfd);
 	fput(file);
@@ -233,13 +177,6 @@ static int assign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args
 	return 0;
 }
 
-static void remove_ioeventfd(struct kvml_vm *vm, struct ioeventfd *entry)
-{
-	hash_del_rcu(&entry->node);
-	vm->interrupts.ioeventfd_count--;
-	call_rcu(&entry->rcu, free_ioeventfd);
-}
-
 static int deassign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args,
 			      const struct eventfd_ctx *eventfd)
 {
@@ -251,7 +188,9 @@ static int deassign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *ar
 		    entry->args.len != args->len ||
 		    !overlaps(entry, flags, args->addr, args->len, args->datamatch))
 			continue;
-		remove_ioeventfd(vm, entry);
+		hash_del_rcu(&entry->node);
+		vm->interrupts.ioeventfd_count--;
+		call_rcu(&entry->rcu, free_ioeventfd);
 		return 0;
 	}
 	return -ENOENT;
@@ -281,36 +220,25 @@ int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 	eventfd = eventfd_ctx_fdget(args->fd);
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);
-	mutex_lock(&vm->interrupts.lock);
 	if (remove)
 		outcome = deassign_ioeventfd(vm, args, eventfd);
 	else
 		outcome = assign_ioeventfd(vm, args, eventfd);
-	mutex_unlock(&vm->interrupts.lock);
 	if (outcome || remove)
 		eventfd_ctx_put(eventfd);
 	return outcome;
 }
 
-static void signal_eventfd(struct eventfd_ctx *eventfd)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
-	eventfd_signal(eventfd);
-#else
-	eventfd_signal(eventfd, 1);
-#endif
-}
-
-bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length, u64 value)
+bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length, u64 value)
 {
 	struct ioeventfd *entry;
 	bool taken = false;
 
 	rcu_read_lock();
 	hash_for_each_possible_rcu(vm->interrupts.ioeventfds, entry, node, address) {
-		if (!overlaps(entry, bus | KVM_IOEVENTFD_FLAG_DATAMATCH, address, length, value))
+		if (!overlaps(entry, flags | KVM_IOEVENTFD_FLAG_DATAMATCH, address, length, value))
 			continue;
-		signal_eventfd(entry->eventfd);
+		eventfd_signal(entry->eventfd);
 		taken = true;
 		break;
 	}
@@ -323,13 +251,14 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u3
 void kvml_eventfds_release(struct kvml_vm *vm)
 {
 	struct kvml_interrupts *interrupts = &vm->interrupts;
+	struct irqfd *irqfd, *next;
 	struct ioeventfd *entry;
 	struct hlist_node *following;
 	int bucket;
 
-	deassign_irqfds(vm, NULL, 0);
-	mutex_lock(&interrupts->lock);
+	list_for_each_entry_safe(irqfd, next, &interrupts->irqfds, entry)
+		remove_irqfd(irqfd);
+	/* No vCPU is left that could look at one. */
 	hash_for_each_safe(interrupts->ioeventfds, bucket, following, entry, node)
-		remove_ioeventfd(vm, entry);
-	mutex_unlock(&interrupts->lock);
+		free_ioeventfd(&entry->rcu);
 }

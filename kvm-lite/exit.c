@@ -242,7 +242,7 @@ int kvml_handle_exit(struct kvml_vcpu *vcpu, u32 reason)
 	case EXIT_REASON_HLT:
 		return handle_hlt(vcpu);
 	case EXIT_REASON_INTERRUPT_WINDOW:
-		if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.user_interrupt)
+		if (READ_ONCE(vcpu->run->request_interrupt_window) && !vcpu->events.interrupt)
 			return kvml_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 		return KVML_RESUME;
 	case EXIT_REASON_CPUID:

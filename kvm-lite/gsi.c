@@ -5,36 +5,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-void kvml_interrupts_create(struct kvml_vm *vm)
-{
-	struct kvml_interrupts *interrupts = &vm->interrupts;
-
-	mutex_init(&interrupts->lock);
-	spin_lock_init(&interrupts->irqfd_lock);
-	INIT_LIST_HEAD(&interrupts->irqfds);
-	hash_init(interrupts->ioeventfds);
-}
-
-static void publish_routes(struct kvml_vm *vm, struct kvml_routes *routes)
-{
-	struct kvml_routes *old;
-
-	mutex_lock(&vm->interrupts.lock);
-	old = rcu_replace_pointer(vm->interrupts.routes, routes,
-				  lockdep_is_held(&vm->interrupts.lock));
-	mutex_unlock(&vm->interrupts.lock);
-	/* Without a wait: a guest that programs its IOAPIC sets two dozen tables in a row. */
-	if (old)
-		kvfree_rcu(old, rcu);
-}
-
-void kvml_interrupts_destroy(struct kvml_vm *vm)
-{
-	kvml_eventfds_release(vm);
-	publish_routes(vm, NULL);
-	mutex_destroy(&vm->interrupts.lock);
-}
-
 static struct kvml_routes *build_routes(const struct kvm_irq_routing_entry *entries, u32 count)
 {
 	const int gsis = kvml_routes_gsis(entries, count);
@@ -72,7 +42,9 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 	kvfree(entries);
 	if (IS_ERR(routes))
 		return PTR_ERR(routes);
-	publish_routes(vm, routes);
+	routes = unrcu_pointer(xchg(&vm->interrupts.routes, RCU_INITIALIZER(routes)));
+	/* Without a wait: a guest that programs its IOAPIC sets two dozen tables in a row. */
+	kvfree_rcu(routes, rcu);
 	return 0;
 }
 

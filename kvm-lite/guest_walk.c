@@ -89,7 +89,7 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		u64 entry = 0, used, wrong;
 		bool page, no_key;
 
-		if (paging->read(paging->vm, place, &entry, size) || !(entry & PRESENT))
+		if (kvml_read_guest(paging->vm, place, &entry, size) || !(entry & PRESENT))
 			return -EFAULT;
 		page = level == 1 || (level <= large && (entry & LARGE));
 		/* Of a large page's own address bits only the lowest, PAT, may be set. */
@@ -104,7 +104,7 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		}
 		used = entry | ACCESSED | (page && (access & KVML_ACCESS_WRITE) ? DIRTY : 0);
 		if (used != entry &&
-		    paging->replace(paging->vm, place, entry, used, size) == -EAGAIN)
+		    kvml_replace_guest(paging->vm, place, entry, used, size) == -EAGAIN)
 			return -EAGAIN;
 		table = entry & ENTRY_ADDRESS;
 		if (page) {

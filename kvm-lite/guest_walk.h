@@ -3,8 +3,8 @@
  * From guest-linear to guest-physical addresses, through the guest's own page tables (SDM volume 3,
  * "Paging"): none, 32-bit, PAE and 4-level paging. Needed for MMIO instructions, where the processor
  * has made the same access, and for string I/O, where it has not looked at memory before it left the
- * guest. 5 levels are not offered. Each entry is read once. Pure: what it does to
- * guest memory is left to two functions of the VM.
+ * guest. 5 levels are not offered. Each entry is read once. Pure: what it does to guest memory is left
+ * to two functions, of memslot.c or of a test.
  */
 #ifndef KVML_GUEST_WALK_H
 #define KVML_GUEST_WALK_H
@@ -30,11 +30,12 @@ struct kvml_paging {
 	u32 pkru;		/* of protection keys */
 	u8 physical_bits;	/* up to 52; address bits from there on are reserved */
 	struct kvml_vm *vm;
-	/* Reads an entry of @size bytes, 4 or 8. 0 or negative. */
-	int (*read)(struct kvml_vm *vm, u64 gpa, void *entry, u32 size);
-	/* Replaces an entry if it still is @old; -EAGAIN if not. Other errors do not matter. */
-	int (*replace)(struct kvml_vm *vm, u64 gpa, u64 old, u64 entry, u32 size);
 };
+
+/* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
+int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
+/* At once, if there is @old: @size, 4 or 8 bytes. May sleep. 0, -EAGAIN: another value, -EFAULT. */
+int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size);
 
 /*
  * 0 and *@gpa, and the entries are marked accessed and dirty; -EFAULT: not mapped, or not for this

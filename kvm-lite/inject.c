@@ -18,11 +18,11 @@
 int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 {
 	struct kvml_events *events = &vcpu->events;
-	const u32 first = events->exception_pending ? BIT(events->exception_vector) : 0;
+	const u32 first = events->exception ? BIT(events->exception & INTR_INFO_VECTOR_MASK) : 0;
 	const u32 second = BIT(vector);
 
 	if ((first & BIT(X86_TRAP_DF)) && (second & (CONTRIBUTORY | PAGE_FAULT))) {
-		events->exception_pending = false;
+		events->exception = 0;
 		return kvml_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	}
 	if (((first & (CONTRIBUTORY | PAGE_FAULT)) && (second & CONTRIBUTORY)) ||
@@ -30,9 +30,8 @@ int kvml_inject_exception(struct kvml_vcpu *vcpu, u8 vector, u32 error)
 		vector = X86_TRAP_DF;
 		error = 0;
 	}
-	events->exception_pending = true;
-	events->exception_vector = vector;
-	events->exception_has_error = BIT(vector) & WITH_ERROR;
+	events->exception = INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION | vector |
+		(BIT(vector) & WITH_ERROR ? INTR_INFO_DELIVER_CODE_MASK : 0);
 	events->exception_error = error;
 	return KVML_RESUME;
 }
@@ -53,61 +52,40 @@ bool kvml_has_wakeup(struct kvml_vcpu *vcpu)
 {
 	const struct kvml_events *events = &vcpu->events;
 
-	if (events->exception_pending || events->nmi_injected || events->interrupt_injected)
+	if (events->exception)
 		return true;
 	if (events->nmi_pending && nmi_allowed())
 		return true;
 	return kvml_interrupt_allowed() &&
-		(events->user_interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0);
-}
-
-/* Is an interrupt under way, or else one that the PIC in user space or the LAPIC has? */
-static bool take_interrupt(struct kvml_vcpu *vcpu)
-{
-	struct kvml_events *events = &vcpu->events;
-	int vector;
-
-	/* One that an exception overtook may find interrupts off now. */
-	if (!kvml_interrupt_allowed())
-		return false;
-	if (events->interrupt_injected)
-		return true;
-	vector = events->user_interrupt ? events->user_vector : kvml_apic_take(&vcpu->lapic.apic);
-	if (vector < 0)
-		return false;
-	events->user_interrupt = false;
-	events->interrupt_vector = vector;
-	return true;
+		(events->interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0);
 }
 
 /* What VM_ENTRY_INTR_INFO_FIELD says of the event that goes first, or 0. It waits no more. */
 static u32 take_event(struct kvml_vcpu *vcpu)
 {
 	struct kvml_events *events = &vcpu->events;
-	u32 info = INTR_INFO_VALID_MASK;
+	u32 info = events->exception;
+	int vector;
 
-	if (events->exception_pending) {
-		events->exception_pending = false;
-		info |= events->exception_vector | INTR_TYPE_HARD_EXCEPTION;
+	if (info) {
+		events->exception = 0;
+		vmwrite(VM_ENTRY_EXCEPTION_ERROR_CODE, events->exception_error);
 		/* In real mode exceptions push no error code, and the processor refuses one. */
-		if (events->exception_has_error && (kvml_cr0() & X86_CR0_PE)) {
-			vmwrite(VM_ENTRY_EXCEPTION_ERROR_CODE, events->exception_error);
-			info |= INTR_INFO_DELIVER_CODE_MASK;
-		}
-		return info;
+		return kvml_cr0() & X86_CR0_PE ? info : info & ~INTR_INFO_DELIVER_CODE_MASK;
 	}
-	if (events->nmi_injected || (events->nmi_pending && nmi_allowed())) {
-		if (events->nmi_injected)
-			events->nmi_injected = false;
-		else
-			events->nmi_pending--;
-		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
-		return info | X86_TRAP_NMI | INTR_TYPE_NMI_INTR;
+	if (events->nmi_pending && nmi_allowed()) {
+		events->nmi_pending--;
+		return INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI;
 	}
-	if (!take_interrupt(vcpu))
+	/* One that an exception overtook may find interrupts off now. */
+	if (!kvml_interrupt_allowed())
 		return 0;
-	events->interrupt_injected = false;
-	return info | events->interrupt_vector | INTR_TYPE_EXT_INTR;
+	info = events->interrupt;
+	events->interrupt = 0;
+	if (info)
+		return info;
+	vector = kvml_apic_take(&vcpu->lapic.apic);
+	return vector < 0 ? 0 : KVML_INTERRUPT | vector;
 }
 
 static void set_windows(struct kvml_vcpu *vcpu, bool busy)
@@ -116,12 +94,11 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 	const u32 controls = vmread(CPU_BASED_VM_EXEC_CONTROL);
 	u32 wanted = controls & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
 
-	if (events->user_interrupt || events->interrupt_injected ||
-	    kvml_apic_pending(&vcpu->lapic.apic) >= 0 ||
+	if (events->interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0 ||
 	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
 	/* The window for NMIs may be open behind STI, when none may be injected. */
-	if (events->nmi_pending || events->nmi_injected)
+	if (events->nmi_pending)
 		wanted |= vmread(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI ?
 			CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
 	if (wanted != controls)
@@ -140,11 +117,12 @@ void kvml_inject_pending(struct kvml_vcpu *vcpu)
 /* SDM volume 3, "Information for VM Exits During Event Delivery". */
 void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field)
 {
+	struct kvml_events *events = &vcpu->events;
 	const u8 vector = info & VECTORING_INFO_VECTOR_MASK;
 
 	switch (info & VECTORING_INFO_TYPE_MASK) {
 	case INTR_TYPE_NMI_INTR:
-		vcpu->events.nmi_injected = true;
+		events->nmi_pending = min(events->nmi_pending + 1, 2);
 		/* It is not being handled yet, although it was accepted. */
 		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
 		break;
@@ -153,8 +131,7 @@ void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field)
 				      vmread(error_field) : 0);
 		break;
 	case INTR_TYPE_EXT_INTR:
-		vcpu->events.interrupt_injected = true;
-		vcpu->events.interrupt_vector = vector;
+		events->interrupt = KVML_INTERRUPT | vector;
 		break;
 	/* INT n, INT3 and INTO happen again: RIP is still there. */
 	}

@@ -8,11 +8,12 @@
  *
  * Lock order:
  *   vcpu->lock (mutex; each vCPU ioctl)
- *     vm->lock (mutex; creation of vCPUs, changes of memory slots, the TSC that vCPUs share)
+ *     vm->lock (mutex; creation of vCPUs, changes of memory slots and of what interrupts.h names, the
+ *               TSC that vCPUs share)
  *       vm->slots_lock (rwsem; read: use of slots, write: their change)
  *         mm's own locks (a page of guest memory is faulted in)
  *           vm->ept.lock (spin; EPT entries; also taken by the mmu notifier, inside mm's locks)
- *   vm->clock.lock, and the locks in interrupts.h, take nothing of the above.
+ *   The other locks in interrupts.h take nothing of the above.
  * Slots change with slots_lock written and ept.lock held, so either of them is enough to read.
  */
 #ifndef KVML_INTERNAL_H
@@ -22,6 +23,7 @@
 #include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
 #include <linux/preempt.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
@@ -64,7 +66,7 @@ struct kvml_ept {
 	spinlock_t lock;
 	u64 *root;
 	u64 pointer;			/* EPTP */
-	atomic64_t generation;		/* entries were taken away; see kvml_ept_flush() */
+	atomic64_t generation;		/* entries were taken away; see flush() in ept.c */
 	/* mmu notifier: an invalidation is under way, or was, since the sequence was read. */
 	unsigned long invalidations;
 	unsigned long sequence;
@@ -86,22 +88,21 @@ struct kvml_vm {
 	bool split_irqchip;
 	u32 vcpu_count;			/* release/acquire: that many of vcpus are complete */
 	struct kvml_vcpu *vcpus[KVML_VCPUS_MAX];
-	struct cpumask flush_mask;	/* scratch of kvml_ept_flush(), under ept.lock */
+	struct cpumask flush_mask;	/* scratch of flush() in ept.c, under ept.lock */
 };
 
-/* What waits to be injected, or was on its way when the guest left. */
+/*
+ * What waits to be injected, or was on its way when the guest left: exception and interrupt as
+ * VM_ENTRY_INTR_INFO_FIELD takes them, or 0.
+ */
 struct kvml_events {
-	bool exception_pending;
-	bool exception_has_error;
-	u8 exception_vector;
+	u32 exception;
 	u32 exception_error;
-	bool interrupt_injected;	/* taken from the LAPIC (or KVM_INTERRUPT), not delivered yet */
-	u8 interrupt_vector;
-	bool nmi_injected;
-	u8 nmi_pending;
-	bool user_interrupt;		/* KVM_INTERRUPT of a PIC in user space */
-	u8 user_vector;
+	u8 nmi_pending;		/* up to 2; one that was under way is one of them */
+	u32 interrupt;		/* taken from the LAPIC, or of a PIC in user space (KVM_INTERRUPT) */
 };
+
+#define KVML_INTERRUPT		(INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR)	/* and a vector */
 
 /* What an exit to user space has to be completed with on the next KVM_RUN. */
 enum kvml_io_kind {
@@ -149,11 +150,6 @@ enum kvml_request {
 	KVML_REQUEST_TIMER,	/* the LAPIC's may be over */
 };
 
-enum kvml_mode {
-	KVML_OUTSIDE_GUEST,
-	KVML_IN_GUEST,		/* from before the last look at requests until after the exit */
-};
-
 struct kvml_vcpu {
 	struct kvml_vm *vm;
 	struct file *vm_file;
@@ -164,21 +160,21 @@ struct kvml_vcpu {
 	unsigned long regs[16];	/* RAX..R15 in instruction encoding; RSP lives in the VMCS */
 
 	/* VMCS; the list entry is guarded by its being on that CPU with interrupts off. */
-	struct page *vmcs;
+	u32 *vmcs;
 	int vmcs_cpu;		/* where it is loaded, or -1 */
 	struct list_head vmcs_entry;
 	bool launched;
-	u16 vpid;
-	int last_cpu;		/* whose TLB may hold entries of this vCPU */
-	u64 ept_generation;	/* of the last INVEPT on last_cpu */
+	u16 vpid;		/* 0 is the host; EPTPs tell vCPUs of different VMs apart */
+	u64 ept_generation;	/* of the last INVEPT on vmcs_cpu */
 	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
+	u64 *spare_table;	/* zeroed, for the next EPT fault that lacks one; or null */
 	bool flush_vpid;
 	struct kvml_host_state host;
 	struct preempt_notifier preempt;
 
-	int mode;		/* enum kvml_mode; any thread */
-	int running_cpu;	/* valid in KVML_IN_GUEST; any thread */
+	/* From before the last look at requests until after the exit, else -1; any thread reads. */
+	int running_cpu;
 	unsigned long requests;	/* atomic bits; any thread */
 	wait_queue_head_t wait;
 	int mp_state;
@@ -238,17 +234,12 @@ int kvml_check_extension(unsigned long capability);
 /* ----- memslot.c; the first two with vm->lock held ----- */
 int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory_region *region);
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
-void kvml_free_slots(struct kvml_vm *vm);
-/* The slot of @gfn, or null; slots_lock or ept.lock held. */
-struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn);
-/* Copies; the range may cross pages. May sleep. 0 or -EFAULT. */
-int kvml_read_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size);
+/* The slot of @gpa, or null, also if @write is not allowed there; slots_lock held. */
+struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
+/* As kvml_read_guest(), which guest_walk.h declares, and kvml_replace_guest(). */
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
-/* At once, if there is @old: @size, 4 or 8 bytes. May sleep. 0, -EAGAIN: another value, -EFAULT. */
-int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size);
 
 /* ----- ept.c ----- */
-int kvml_ept_create(struct kvml_vm *vm);
 void kvml_ept_destroy(struct kvml_vm *vm);
 /*
  * Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write
@@ -256,9 +247,10 @@ void kvml_ept_destroy(struct kvml_vm *vm);
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 /*
- * After kvml_ept_apply() said so: waits until no vCPU uses an entry taken away before; ept.lock held.
+ * Changes all entries of [gfn, gfn + pages), which no vCPU uses as they were when it returns; a fault
+ * that looked at something before starts over. ept.lock held.
  */
-void kvml_ept_flush(struct kvml_vm *vm);
+void kvml_ept_change(struct kvml_vm *vm, u64 gfn, u64 pages, enum kvml_ept_change change);
 
 /* ----- vcpu.c ----- */
 /* vm->lock held. */
@@ -300,7 +292,6 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
-bool kvml_in_long_mode(void);
 bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
 /* INIT and SIPI. */

@@ -3,10 +3,10 @@
  * Interrupts of a VM, as the rest of the module sees them: one struct kvml_lapic in each vCPU, one
  * struct kvml_interrupts and one struct kvml_clock in each VM, and what can be done with them.
  *
- * Locks, in order: kvml_interrupts.lock (mutex; routes, irqfds and ioeventfds are changed under it),
- * then kvml_interrupts.irqfd_lock (spin, inside an eventfd's own wait queue lock). Readers of routes
- * and ioeventfds hold RCU. LAPICs have no lock: see lapic_state.h. Who sends, and the host's timer,
- * first changes the LAPIC or the vCPU's requests, then kicks the vCPU, whose thread does all the rest.
+ * vm->lock guards irqfds, ioeventfds and the clock. Readers of routes and ioeventfds hold RCU. An
+ * eventfd calls with its own wait queue locked (spin, interrupts off). LAPICs have no lock: see
+ * lapic_state.h. Who sends, and the host's timer, first changes the LAPIC or the vCPU's requests,
+ * then kicks the vCPU, whose thread does all the rest.
  */
 #ifndef KVML_INTERRUPTS_H
 #define KVML_INTERRUPTS_H
@@ -15,7 +15,6 @@
 #include <linux/hrtimer.h>
 #include <linux/kvm.h>
 #include <linux/list.h>
-#include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <asm/pvclock-abi.h>
 
@@ -39,11 +38,9 @@ struct kvml_routes {
 };
 
 struct kvml_interrupts {
-	struct mutex lock;
 	struct kvml_routes __rcu *routes;
 	u32 ioapic_pins;		/* GSIs below are user space's IOAPIC (split irqchip) */
 	atomic_t next_lowest;		/* where to look first for the receiver of lowest priority */
-	spinlock_t irqfd_lock;
 	struct list_head irqfds;
 	u32 ioeventfd_count;
 	DECLARE_HASHTABLE(ioeventfds, 5);
@@ -54,7 +51,6 @@ struct kvml_interrupts {
  * clock is set, so that their clocks agree to the nanosecond.
  */
 struct kvml_clock {
-	struct mutex lock;		/* guards what follows; taken with no other lock held */
 	struct pvclock_vcpu_time_info reference;	/* of a guest whose TSC is the host's */
 	u32 generation;			/* changes whenever the reference does */
 };
@@ -86,9 +82,6 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 
 /* ----- gsi.c: process context unless said otherwise ----- */
 
-void kvml_interrupts_create(struct kvml_vm *vm);
-/* Before the vCPUs go: no irqfd injects afterwards. */
-void kvml_interrupts_destroy(struct kvml_vm *vm);
 /* KVM_SET_GSI_ROUTING; @argument is struct kvm_irq_routing. */
 int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument);
 /* KVM_SIGNAL_MSI: receivers, or a negative errno. */
@@ -100,35 +93,29 @@ bool kvml_ioapic_owns(struct kvml_vm *vm, u8 vector);
 
 /* ----- eventfd.c ----- */
 
-int kvml_eventfd_module_init(void);
-void kvml_eventfd_module_exit(void);
-/* KVM_IRQFD and KVM_IOEVENTFD. */
+/* KVM_IRQFD and KVM_IOEVENTFD; vm->lock held. */
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args);
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args);
+/* The VM goes, and its vCPUs go next: no irqfd injects afterwards. */
 void kvml_eventfds_release(struct kvml_vm *vm);
 
-enum kvml_bus {
-	KVML_BUS_MMIO,
-	KVML_BUS_PIO = KVM_IOEVENTFD_FLAG_PIO,
-};
-
-/* A guest's write: true if an ioeventfd took it. The vCPU's thread. */
-bool kvml_ioeventfd_write(struct kvml_vm *vm, enum kvml_bus bus, u64 address, u32 length,
-			  u64 value);
+/* A guest's write, @flags: KVM_IOEVENTFD_FLAG_PIO or 0. True if an ioeventfd took it. */
+bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length, u64 value);
 
 /* ----- pvclock.c ----- */
 
 void kvml_clock_create(struct kvml_vm *vm);
-/* kvmclock's MSRs, old and new. 0, or -EINVAL: @msr is none of them. */
+/* @msr is one of kvmclock's, old or new. 0. */
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
 /* Before each entry, where the thread may sleep: brings the guest's page up to date. */
 void kvml_clock_update(struct kvml_vcpu *vcpu);
 /* The TSC offset changed: the guest's page has to follow. */
 void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu);
-/* KVM_GET_CLOCK, KVM_SET_CLOCK, KVM_KVMCLOCK_CTRL. */
+/* KVM_GET_CLOCK and KVM_SET_CLOCK; vm->lock held. */
 void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data);
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data);
+/* KVM_KVMCLOCK_CTRL */
 int kvml_clock_pause(struct kvml_vcpu *vcpu);
 
 #endif /* KVML_INTERRUPTS_H */

@@ -40,8 +40,6 @@ static int copy_linear(struct kvml_vcpu *vcpu, u64 linear, void *data, u32 size,
 		/* As the processor walks, whatever the guest is told. */
 		.physical_bits = boot_cpu_data.x86_phys_bits,
 		.vm = vcpu->vm,
-		.read = kvml_read_guest,
-		.replace = kvml_replace_guest,
 	};
 	u32 part;
 
@@ -200,7 +198,8 @@ int kvml_handle_port(struct kvml_vcpu *vcpu)
 	}
 	value = kvml_low_bytes(vcpu->regs[RAX], vcpu->io.size);
 	kvml_skip_instruction(vcpu);
-	if (kvml_ioeventfd_write(vcpu->vm, KVML_BUS_PIO, qualification >> 16, vcpu->io.size, value))
+	if (kvml_ioeventfd_write(vcpu->vm, KVM_IOEVENTFD_FLAG_PIO, qualification >> 16,
+				 vcpu->io.size, value))
 		return KVML_RESUME;
 	memcpy(vcpu->pio, &value, vcpu->io.size);
 	return port_to_user(vcpu, qualification, 1);
@@ -262,7 +261,7 @@ static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 	served = (vcpu->vm->split_irqchip &&
 		  kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
 		 (mmio.write &&
-		  kvml_ioeventfd_write(vcpu->vm, KVML_BUS_MMIO, gpa, mmio.size, value));
+		  kvml_ioeventfd_write(vcpu->vm, 0, gpa, mmio.size, value));
 	if (served || mmio.write)
 		finish_mmio(vcpu, &mmio, value);
 	if (served)

@@ -89,24 +89,15 @@ static struct miscdevice device = {
 
 static int __init kvml_init(void)
 {
-	int outcome = kvml_eventfd_module_init();
+	int outcome = kvml_vmx_init();
 
 	if (outcome)
 		return outcome;
-	outcome = kvml_vmx_init();
-	if (outcome)
-		goto eventfd;
 	outcome = misc_register(&device);
 	if (outcome)
-		goto vmx;
-	pr_info(KVML_NAME ": ready, large pages %s, EPT accessed and dirty bits %s\n",
-		kvml_vmx.large_pages ? "on" : "off", kvml_vmx.accessed_dirty ? "on" : "off");
-	return 0;
-
-vmx:
-	kvml_vmx_exit();
-eventfd:
-	kvml_eventfd_module_exit();
+		kvml_vmx_exit();
+	else
+		pr_info(KVML_NAME ": ready\n");
 	return outcome;
 }
 
@@ -114,7 +105,8 @@ static void __exit kvml_exit(void)
 {
 	misc_deregister(&device);
 	kvml_vmx_exit();
-	kvml_eventfd_module_exit();
+	/* What frees an ioeventfd is code of the module. */
+	rcu_barrier();
 }
 
 module_init(kvml_init);

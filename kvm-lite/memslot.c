@@ -7,14 +7,16 @@
 #define GFN_LIMIT	(1ULL << (46 - PAGE_SHIFT))	/* what a 4-level EPT and the CPUs reach */
 #define SLOT_PAGES_MAX	(1ULL << 31)
 
-struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gfn)
+struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write)
 {
 	u32 id;
 
 	for (id = 0; id < vm->slot_count; id++) {
+		struct kvml_memslot *slot = &vm->slots[id];
+
 		/* Below the slot the difference is huge; a slot that is not there has no pages. */
-		if (gfn - vm->slots[id].gfn < vm->slots[id].pages)
-			return &vm->slots[id];
+		if ((gpa >> PAGE_SHIFT) - slot->gfn < slot->pages)
+			return write && (slot->flags & KVM_MEM_READONLY) ? NULL : slot;
 	}
 	return NULL;
 }
@@ -81,12 +83,9 @@ int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory
 	}
 	down_write(&vm->slots_lock);
 	spin_lock(&vm->ept.lock);
-	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_ZAP))
-		kvml_ept_flush(vm);
+	kvml_ept_change(vm, slot->gfn, slot->pages, KVML_EPT_ZAP);
 	*slot = wanted;
 	vm->slot_count = max(vm->slot_count, region->slot + 1);
-	/* A fault that looked at the old slots starts over. */
-	vm->ept.sequence++;
 	spin_unlock(&vm->ept.lock);
 	up_write(&vm->slots_lock);
 	if (old_dirty != wanted.dirty)
@@ -112,29 +111,11 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 	spin_lock(&vm->ept.lock);
 	swap(log, slot->dirty);
 	/* The next write to each page has to be seen again. */
-	if (kvml_ept_apply(vm->ept.root, slot->gfn, slot->pages, KVML_EPT_WRITE_PROTECT))
-		kvml_ept_flush(vm);
-	vm->ept.sequence++;
+	kvml_ept_change(vm, slot->gfn, slot->pages, KVML_EPT_WRITE_PROTECT);
 	spin_unlock(&vm->ept.lock);
 	outcome = copy_to_user(wanted->dirty_bitmap, log, bytes) ? -EFAULT : 0;
 	kvfree(log);
 	return outcome;
-}
-
-void kvml_free_slots(struct kvml_vm *vm)
-{
-	u32 id;
-
-	for (id = 0; id < vm->slot_count; id++)
-		kvfree(vm->slots[id].dirty);
-}
-
-/* The slot of @gpa, or null if there is none, or no writing to it; slots_lock held. */
-static struct kvml_memslot *usable_slot(struct kvml_vm *vm, u64 gpa, bool write)
-{
-	struct kvml_memslot *slot = kvml_find_slot(vm, gpa >> PAGE_SHIFT);
-
-	return slot && write && (slot->flags & KVM_MEM_READONLY) ? NULL : slot;
 }
 
 /* Where the process has @gpa. */
@@ -160,7 +141,7 @@ static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool wr
 	down_read(&vm->slots_lock);
 	while (size && !left) {
 		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
-		struct kvml_memslot *slot = usable_slot(vm, gpa, write);
+		struct kvml_memslot *slot = kvml_find_slot(vm, gpa, write);
 
 		left = part;
 		if (slot && write) {
@@ -195,7 +176,7 @@ int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size
 	int outcome = -EFAULT;
 
 	down_read(&vm->slots_lock);
-	slot = usable_slot(vm, gpa, true);
+	slot = kvml_find_slot(vm, gpa, true);
 	if (!slot)
 		goto out;
 	user = locate(slot, gpa);

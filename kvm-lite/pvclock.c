@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #include <asm/pvclock.h>
+#include <linux/clocksource.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/timekeeping.h>
@@ -15,7 +16,7 @@
 
 #define CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
 
-/* The caller holds the clock's lock. */
+/* vm->lock held. */
 static u64 time_at(const struct kvml_clock *clock, u64 host_tsc)
 {
 	const struct pvclock_vcpu_time_info *reference = &clock->reference;
@@ -25,7 +26,7 @@ static u64 time_at(const struct kvml_clock *clock, u64 host_tsc)
 				    reference->tsc_to_system_mul, reference->tsc_shift);
 }
 
-/* The caller holds the clock's lock, or nobody else knows the VM yet. */
+/* vm->lock held, or nobody else knows the VM yet. */
 static void set_time(struct kvml_clock *clock, u64 guest_ns)
 {
 	clock->reference.tsc_timestamp = rdtsc_ordered();
@@ -35,35 +36,24 @@ static void set_time(struct kvml_clock *clock, u64 guest_ns)
 
 void kvml_clock_create(struct kvml_vm *vm)
 {
-	u64 rate = tsc_khz;
-	s8 shift = 0;
+	u32 multiplier, shift;
 
-	/* Bring the rate above 1 GHz, up to 2 GHz: the multiplier uses all of its bits. */
-	for (; rate <= NSEC_PER_MSEC; rate <<= 1)
-		shift++;
-	for (; rate > 2 * NSEC_PER_MSEC; rate >>= 1)
-		shift--;
-	/* From tsc_khz itself, which lost no bits; 10^6 * 2^(32 + 12) is the most, below 2^64. */
-	vm->clock.reference.tsc_to_system_mul = ((u64)NSEC_PER_MSEC << (32 - shift)) / tsc_khz;
-	vm->clock.reference.tsc_shift = shift;
-	mutex_init(&vm->clock.lock);
+	/* To multiply and shift right; the guest shifts to the left, and then right by 32. */
+	clocks_calc_mult_shift(&multiplier, &shift, tsc_khz, NSEC_PER_MSEC, 0);
+	vm->clock.reference.tsc_to_system_mul = multiplier;
+	vm->clock.reference.tsc_shift = 32 - shift;
 	set_time(&vm->clock, 0);
+}
+
+static bool is_wall_clock(u32 msr)
+{
+	return msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
 }
 
 int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
 {
-	switch (msr) {
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
-		*value = vcpu->clock.system_time_msr;
-		return 0;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-		*value = vcpu->vm->wall_clock_msr;
-		return 0;
-	default:
-		return -EINVAL;
-	}
+	*value = is_wall_clock(msr) ? vcpu->vm->wall_clock_msr : vcpu->clock.system_time_msr;
+	return 0;
 }
 
 /*
@@ -94,9 +84,9 @@ static void write_wall_clock(struct kvml_vm *vm, u64 gpa)
 	struct pvclock_wall_clock wall = {};
 	u64 boot_ns, remainder;
 
-	mutex_lock(&vm->clock.lock);
+	mutex_lock(&vm->lock);
 	boot_ns = ktime_get_real_ns() - time_at(&vm->clock, rdtsc_ordered());
-	mutex_unlock(&vm->clock.lock);
+	mutex_unlock(&vm->lock);
 	wall.sec = div64_u64_rem(boot_ns, NSEC_PER_SEC, &remainder);
 	wall.nsec = remainder;
 	write_versioned(vm, gpa, &wall, sizeof(wall));
@@ -109,21 +99,15 @@ void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
 
 int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
 {
-	switch (msr) {
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_NEW:
+	if (!is_wall_clock(msr)) {
 		vcpu->clock.system_time_msr = value;
 		kvml_clock_tsc_changed(vcpu);
 		return 0;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_NEW:
-		WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
-		if (value)
-			write_wall_clock(vcpu->vm, value);
-		return 0;
-	default:
-		return -EINVAL;
 	}
+	WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
+	if (value)
+		write_wall_clock(vcpu->vm, value);
+	return 0;
 }
 
 void kvml_clock_update(struct kvml_vcpu *vcpu)
@@ -133,10 +117,10 @@ void kvml_clock_update(struct kvml_vcpu *vcpu)
 
 	if (likely(vcpu->clock.generation == READ_ONCE(clock->generation)))
 		return;
-	mutex_lock(&clock->lock);
+	mutex_lock(&vcpu->vm->lock);
 	vcpu->clock.generation = clock->generation;
 	info = clock->reference;
-	mutex_unlock(&clock->lock);
+	mutex_unlock(&vcpu->vm->lock);
 	if (!(vcpu->clock.system_time_msr & 1))
 		return;
 	info.tsc_timestamp += vcpu->tsc_offset;
@@ -149,11 +133,9 @@ void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data)
 {
 	memset(data, 0, sizeof(*data));
 	data->flags = CLOCK_FLAGS;
-	mutex_lock(&vm->clock.lock);
 	data->host_tsc = rdtsc_ordered();
 	data->realtime = ktime_get_real_ns();
 	data->clock = time_at(&vm->clock, data->host_tsc);
-	mutex_unlock(&vm->clock.lock);
 }
 
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)
@@ -166,9 +148,7 @@ int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)
 	/* The guest's clock runs on while it is being moved; it never runs back. */
 	if (data->flags & KVM_CLOCK_REALTIME)
 		now += max_t(u64, ktime_get_real_ns(), data->realtime) - data->realtime;
-	mutex_lock(&vm->clock.lock);
 	set_time(&vm->clock, now);
-	mutex_unlock(&vm->clock.lock);
 	return 0;
 }
 

@@ -51,14 +51,14 @@ u64 kvml_cr4(void)
 	return (vmread(GUEST_CR4) & CR4_OWNED) | (vmread(CR4_READ_SHADOW) & ~CR4_OWNED);
 }
 
-bool kvml_in_long_mode(void)
+static bool in_long_mode(void)
 {
 	return vmread(GUEST_IA32_EFER) & EFER_LMA;
 }
 
 bool kvml_in_64bit_code(void)
 {
-	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && kvml_in_long_mode();
+	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && in_long_mode();
 }
 
 u32 kvml_cpl(void)
@@ -186,10 +186,10 @@ int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 {
 	const u64 changed = kvml_cr4() ^ value;
 
-	if (!cr4_is_valid(vcpu, value) || (kvml_in_long_mode() && !(value & X86_CR4_PAE)))
+	if (!cr4_is_valid(vcpu, value) || (in_long_mode() && !(value & X86_CR4_PAE)))
 		return -EINVAL;
 	if ((changed & value & X86_CR4_PCIDE) &&
-	    (!kvml_in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
+	    (!in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
 		return -EINVAL;
 	if ((changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP |
 			X86_CR4_PCIDE)) &&
@@ -289,8 +289,8 @@ void kvml_get_sregs(struct kvml_vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->cr8 = kvml_apic_cr8(&vcpu->lapic.apic);
 	sregs->efer = vmread(GUEST_IA32_EFER);
 	sregs->apic_base = vcpu->lapic.apic.base;
-	if (vcpu->events.interrupt_injected)
-		__set_bit(vcpu->events.interrupt_vector,
+	if (vcpu->events.interrupt)
+		__set_bit(vcpu->events.interrupt & INTR_INFO_VECTOR_MASK,
 			  (unsigned long *)sregs->interrupt_bitmap);
 }
 
@@ -355,8 +355,8 @@ int kvml_set_sregs(struct kvml_vcpu *vcpu, const struct kvm_sregs *sregs)
 	/* As with KVM: entries that the guest itself could not load stay those of before. */
 	change_paging(vcpu, sregs->cr0, sregs->cr4);
 	vector = find_last_bit((const unsigned long *)sregs->interrupt_bitmap, 256);
-	vcpu->events.interrupt_injected = vector < 256;
-	vcpu->events.interrupt_vector = vector;
+	if (vector < 256)
+		vcpu->events.interrupt = KVML_INTERRUPT | vector;
 	return 0;
 }
 

@@ -219,14 +219,13 @@ static int run_once(struct kvml_vcpu *vcpu)
 
 	preempt_disable();
 	local_irq_disable();
-	WRITE_ONCE(vcpu->running_cpu, smp_processor_id());
 	/*
-	 * Who posts work writes it first and then looks at the mode; we do it the other way round.
+	 * Who posts work writes it first and then looks at the CPU; we do it the other way round.
 	 * So either we see the work here, or it sees us and interrupts.
 	 */
-	smp_store_mb(vcpu->mode, KVML_IN_GUEST);
+	smp_store_mb(vcpu->running_cpu, smp_processor_id());
 	if (need_resched() || must_leave(vcpu) || READ_ONCE(vcpu->requests)) {
-		WRITE_ONCE(vcpu->mode, KVML_OUTSIDE_GUEST);
+		WRITE_ONCE(vcpu->running_cpu, -1);
 		local_irq_enable();
 		preempt_enable();
 		return serve_requests(vcpu);
@@ -243,7 +242,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 	current->flags |= PF_VCPU;
 	entered = !enter_and_leave(vcpu);
 	/* What is read from here on is not older than the exit. */
-	smp_store_mb(vcpu->mode, KVML_OUTSIDE_GUEST);
+	smp_store_mb(vcpu->running_cpu, -1);
 	reason = vmread(likely(entered) ? VM_EXIT_REASON : VM_INSTRUCTION_ERROR);
 	entered = entered && !(reason & VMX_EXIT_REASONS_FAILED_VMENTRY);
 	if (likely(entered)) {
@@ -292,8 +291,7 @@ static void publish(struct kvml_vcpu *vcpu)
 	run->apic_base = vcpu->lapic.apic.base;
 	run->flags = 0;
 	run->ready_for_interrupt_injection = kvml_interrupt_allowed() &&
-		!vcpu->events.interrupt_injected && !vcpu->events.exception_pending &&
-		!vcpu->events.user_interrupt;
+		!vcpu->events.interrupt && !vcpu->events.exception;
 }
 
 /* KVML_TO_USER, or a negative errno. */

@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/fpu/xcr.h>
 #include <asm/segment.h>
@@ -55,15 +56,16 @@ static void load(struct kvml_vcpu *vcpu)
 	unsigned long fs_base;
 
 	if (kvml_vmcs_load(vcpu)) {
-		kvml_vmcs_set_host_cpu();
+		/* What differs from CPU to CPU. */
+		vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+		vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
+		vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
+		vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
 		vcpu->host.cr3 = 0;
 		vcpu->host.cr4 = 0;
 		/* No address: it is written below. */
 		vcpu->host.fs_base = ~0UL;
-	}
-	/* The TLB of a CPU where it ran long ago may remember what has changed since. */
-	if (vcpu->last_cpu != cpu) {
-		vcpu->last_cpu = cpu;
+		/* The TLB of a CPU where it ran long ago may remember what has changed since. */
 		vcpu->flush_vpid = true;
 		vcpu->ept_generation = -1;
 	}
@@ -132,12 +134,14 @@ void kvml_vcpu_put(struct kvml_vcpu *vcpu)
 
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 {
-	/* wq_has_sleeper() is the full barrier between what was posted and the look at the mode. */
+	int cpu;
+
+	/* wq_has_sleeper() is the full barrier between what was posted and the look at the CPU. */
 	if (wq_has_sleeper(&vcpu->wait))
 		wake_up(&vcpu->wait);
-	if (READ_ONCE(vcpu->mode) == KVML_IN_GUEST) {
+	cpu = READ_ONCE(vcpu->running_cpu);
+	if (cpu >= 0) {
 		const int here = get_cpu();
-		const int cpu = READ_ONCE(vcpu->running_cpu);
 
 		if (cpu != here && cpu_online(cpu))
 			smp_send_reschedule(cpu);
@@ -146,6 +150,8 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 }
 
 /* ----- Life ----- */
+
+#define RUN_ORDER	get_order(KVML_RUN_PAGES * PAGE_SIZE)
 
 static void power_up(struct kvml_vcpu *vcpu)
 {
@@ -190,43 +196,40 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 {
 	/* It can be found no more: nobody starts the timer again. */
 	hrtimer_cancel(&vcpu->lapic.timer);
-	kvml_vmcs_destroy(vcpu);
+	kvml_vmcs_free(vcpu);
 	if (vcpu->fpu.fpstate)
 		fpu_free_guest_fpstate(&vcpu->fpu);
-	free_pages((unsigned long)vcpu->run, 1);
+	free_page((unsigned long)vcpu->spare_table);
+	free_pages((unsigned long)vcpu->run, RUN_ORDER);
 	kfree(vcpu->cpuid);
 	kfree(vcpu);
 }
 
+/* Null: there is no memory. */
 static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 {
 	struct kvml_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
-	int outcome = -ENOMEM;
 
-	BUILD_BUG_ON(KVML_RUN_PAGES != 2);
 	if (!vcpu)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	vcpu->vm = vm;
 	vcpu->id = id;
+	vcpu->vpid = id + 1;
+	vcpu->vmcs_cpu = -1;
+	vcpu->running_cpu = -1;
 	mutex_init(&vcpu->lock);
 	init_waitqueue_head(&vcpu->wait);
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);
 	kvml_lapic_create(vcpu);
-	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, 1);
-	if (!vcpu->run)
-		goto free;
+	vcpu->vmcs = kvml_vmx_region(GFP_KERNEL_ACCOUNT);
+	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
+	if (!vcpu->vmcs || !vcpu->run || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
+		kvml_vcpu_free(vcpu);
+		return NULL;
+	}
 	vcpu->pio = (void *)vcpu->run + KVML_PIO_OFFSET;
-	if (!fpu_alloc_guest_fpstate(&vcpu->fpu))
-		goto free;
-	outcome = kvml_vmcs_create(vcpu);
-	if (outcome)
-		goto free;
 	power_up(vcpu);
 	return vcpu;
-
-free:
-	kvml_vcpu_free(vcpu);
-	return ERR_PTR(outcome);
 }
 
 int kvml_vcpu_create(struct file *vm_file, unsigned long id)
@@ -246,8 +249,8 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 			return -EEXIST;
 	}
 	vcpu = allocate_vcpu(vm, id);
-	if (IS_ERR(vcpu))
-		return PTR_ERR(vcpu);
+	if (!vcpu)
+		return -ENOMEM;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		goto free;

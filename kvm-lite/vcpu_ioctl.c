@@ -32,7 +32,7 @@ static int set_regs(struct kvml_vcpu *vcpu, const struct kvm_regs *regs)
 	vmwrite(GUEST_RIP, regs->rip);
 	/* Bits 63:22, 15, 5 and 3 are reserved, bit 1 is 1; the VM entry checks it. */
 	vmwrite(GUEST_RFLAGS, (regs->rflags & 0x3f7fd5) | X86_EFLAGS_FIXED);
-	vcpu->events.exception_pending = false;
+	vcpu->events.exception = 0;
 	return 0;
 }
 
@@ -51,16 +51,15 @@ static void get_events(struct kvml_vcpu *vcpu, struct kvm_vcpu_events *out)
 	const struct kvml_events *events = &vcpu->events;
 	const u32 blocked = vmread(GUEST_INTERRUPTIBILITY_INFO);
 
+	out->exception.nr = events->exception & INTR_INFO_VECTOR_MASK;
 	/* INT3 and INTO, whose length has no field here, happen again: RIP is still there. */
-	out->exception.injected = events->exception_pending &&
-		events->exception_vector != X86_TRAP_BP && events->exception_vector != X86_TRAP_OF;
-	out->exception.nr = events->exception_vector;
-	out->exception.has_error_code = events->exception_has_error;
+	out->exception.injected = events->exception &&
+		out->exception.nr != X86_TRAP_BP && out->exception.nr != X86_TRAP_OF;
+	out->exception.has_error_code = !!(events->exception & INTR_INFO_DELIVER_CODE_MASK);
 	out->exception.error_code = events->exception_error;
-	out->interrupt.injected = events->interrupt_injected;
-	out->interrupt.nr = events->interrupt_vector;
+	out->interrupt.injected = !!events->interrupt;
+	out->interrupt.nr = events->interrupt & INTR_INFO_VECTOR_MASK;
 	out->interrupt.shadow = exchange_shadow(blocked);
-	out->nmi.injected = events->nmi_injected;
 	out->nmi.pending = events->nmi_pending + test_bit(KVML_REQUEST_NMI, &vcpu->requests);
 	out->nmi.masked = !!(blocked & GUEST_INTR_STATE_NMI);
 	out->flags = EVENT_FLAGS;
@@ -74,19 +73,21 @@ static int set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 	if ((in->flags & ~(EVENT_FLAGS | KVM_VCPUEVENT_VALID_SIPI_VECTOR)) ||
 	    (in->exception.injected && (in->exception.nr > 31 || in->exception.nr == 2)))
 		return -EINVAL;
-	events->exception_pending = false;
+	events->exception = 0;
 	/* The entry refuses an error code where there is none, none where there is one, and 32 bits. */
 	if (in->exception.injected)
 		kvml_inject_exception(vcpu, in->exception.nr, (u16)in->exception.error_code);
 	/* INT n happens again: RIP is still there. */
-	events->interrupt_injected = in->interrupt.injected && !in->interrupt.soft;
-	events->interrupt_vector = in->interrupt.nr;
-	events->nmi_injected = in->nmi.injected;
+	events->interrupt = in->interrupt.injected && !in->interrupt.soft ?
+		KVML_INTERRUPT | in->interrupt.nr : 0;
 	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
 		clear_bit(KVML_REQUEST_NMI, &vcpu->requests);
 		events->nmi_pending = min_t(u8, in->nmi.pending, 2);
 	}
-	if (in->nmi.masked)
+	/* One under way goes back to those that wait: it is not being handled yet. */
+	if (in->nmi.injected)
+		events->nmi_pending = min(events->nmi_pending + 1, 2);
+	else if (in->nmi.masked)
 		blocked |= GUEST_INTR_STATE_NMI;
 	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		blocked = (blocked & ~(u32)KVML_BLOCKING_STI_OR_SS) |
@@ -94,7 +95,7 @@ static int set_events(struct kvml_vcpu *vcpu, const struct kvm_vcpu_events *in)
 	/* The entry refuses both kinds at once, and either with what they keep away. */
 	if (blocked & GUEST_INTR_STATE_MOV_SS)
 		blocked &= ~(u32)GUEST_INTR_STATE_STI;
-	if (events->interrupt_injected || events->nmi_injected)
+	if (events->interrupt || in->nmi.injected)
 		blocked &= ~(u32)KVML_BLOCKING_STI_OR_SS;
 	vmwrite(GUEST_INTERRUPTIBILITY_INFO, blocked);
 	if (in->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
@@ -194,10 +195,9 @@ static int queue_interrupt(struct kvml_vcpu *vcpu, const struct kvm_interrupt *i
 {
 	if (interrupt->irq > 255)
 		return -EINVAL;
-	if (vcpu->events.user_interrupt)
+	if (vcpu->events.interrupt)
 		return -EEXIST;
-	vcpu->events.user_interrupt = true;
-	vcpu->events.user_vector = interrupt->irq;
+	vcpu->events.interrupt = KVML_INTERRUPT | interrupt->irq;
 	return 0;
 }
 

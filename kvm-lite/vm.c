@@ -12,7 +12,6 @@
 /* Takes away the entries of all guest pages that [start, end) backs; ept.lock held. */
 static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
 {
-	bool changed = false;
 	u32 id;
 
 	for (id = 0; id < vm->slot_count; id++) {
@@ -22,12 +21,9 @@ static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long en
 		const unsigned long to = min(PAGE_ALIGN(end), slot_end);
 
 		if (from < to)
-			changed |= kvml_ept_apply(vm->ept.root,
-						  slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
-						  (to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
+			kvml_ept_change(vm, slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
+					(to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
 	}
-	if (changed)
-		kvml_ept_flush(vm);
 }
 
 static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
@@ -72,13 +68,15 @@ static void free_vm(struct kvml_vm *vm)
 {
 	u32 i;
 
-	kvml_interrupts_destroy(vm);
+	kvml_eventfds_release(vm);
 	/* Its last callback, and one that another thread is in, still look at the vCPUs. */
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	for (i = 0; i < vm->vcpu_count; i++)
 		kvml_vcpu_free(vm->vcpus[i]);
 	kvml_ept_destroy(vm);
-	kvml_free_slots(vm);
+	for (i = 0; i < vm->slot_count; i++)
+		kvfree(vm->slots[i].dirty);
+	kvfree(rcu_access_pointer(vm->interrupts.routes));
 	kvfree(vm);
 	preempt_notifier_dec();
 }
@@ -97,34 +95,42 @@ static int enable_capability(struct kvml_vm *vm, const struct kvm_enable_cap *ca
 	return 0;
 }
 
-union vm_argument {
-	struct kvm_userspace_memory_region region;
-	struct kvm_dirty_log log;
-	struct kvm_irqfd irqfd;
-	struct kvm_msi msi;
-	struct kvm_irq_level line;
-	struct kvm_ioeventfd ioeventfd;
-	struct kvm_enable_cap cap;
-	struct kvm_clock_data clock;
-};
+/* The largest structure that one of the ioctls takes. */
+#define ARGUMENT_MAX	sizeof(struct kvm_enable_cap)
 
-/* What is done one at a time; vm->lock held. @fault: there is nothing in @u. */
+/* What is done one at a time; vm->lock held. @fault: there is nothing in @data. */
 static long locked_ioctl(struct file *file, unsigned int command, unsigned long argument,
-			 const union vm_argument *u, int fault)
+			 void *data, int fault)
 {
 	struct kvml_vm *vm = file->private_data;
+	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
+	void __user *user = (void __user *)argument;
 
 	switch (command) {
 	case KVM_CREATE_VCPU:
 		return kvml_vcpu_create(file, argument);
 	case KVM_SET_USER_MEMORY_REGION:
-		return fault ?: kvml_set_memory_region(vm, &u->region);
+		return fault ?: kvml_set_memory_region(vm, data);
 	case KVM_GET_DIRTY_LOG:
-		return fault ?: kvml_get_dirty_log(vm, &u->log);
+		return fault ?: kvml_get_dirty_log(vm, data);
 	case KVM_ENABLE_CAP:
-		return fault ?: enable_capability(vm, &u->cap);
+		return fault ?: enable_capability(vm, data);
+	case KVM_IRQFD:
+		return no_lapic ?: fault ?: kvml_irqfd(vm, data);
+	case KVM_IOEVENTFD:
+		return fault ?: kvml_ioeventfd(vm, data);
+	case KVM_SET_GSI_ROUTING:
+		return no_lapic ?: kvml_set_gsi_routing(vm, user);
+	case KVM_GET_CLOCK:
+		kvml_clock_get(vm, data);
+		return kvml_copy_out(user, data, command);
+	case KVM_SET_CLOCK:
+		return fault ?: kvml_clock_set(vm, data);
+	case KVM_SET_TSS_ADDR:
+		/* Three pages for processors without unrestricted guest; the module needs none. */
+		return argument > U32_MAX - 3 * PAGE_SIZE + 1 ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
-		/* As below. */
+		/* As above. */
 		return vm->vcpu_count ? -EINVAL : fault;
 	default:
 		return -ENOTTY;
@@ -134,9 +140,9 @@ static long locked_ioctl(struct file *file, unsigned int command, unsigned long 
 static long vm_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct kvml_vm *vm = file->private_data;
-	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
 	void __user *user = (void __user *)argument;
-	union vm_argument u;
+	u64 data[ARGUMENT_MAX / sizeof(u64)];
+	struct kvm_irq_level *line = (void *)data;
 	long outcome;
 	int fault = 0;
 
@@ -144,37 +150,25 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 	if (vm->mm != current->mm)
 		return -EIO;
 	/* Who does not know the command does not mind the fault either. */
-	if ((_IOC_DIR(command) & _IOC_WRITE) && _IOC_SIZE(command) <= sizeof(u))
-		fault = kvml_copy_in(&u, user, command);
+	if ((_IOC_DIR(command) & _IOC_WRITE) && _IOC_SIZE(command) <= sizeof(data))
+		fault = kvml_copy_in(data, user, command);
 	switch (command) {
 	case KVM_CHECK_EXTENSION:
 		return kvml_check_extension(argument);
-	case KVM_IRQFD:
-		return no_lapic ?: fault ?: kvml_irqfd(vm, &u.irqfd);
 	case KVM_SIGNAL_MSI:
-		return no_lapic ?: fault ?: kvml_signal_msi(vm, &u.msi);
-	case KVM_SET_GSI_ROUTING:
-		return no_lapic ?: kvml_set_gsi_routing(vm, user);
+		if (!vm->split_irqchip)
+			return -EINVAL;
+		return fault ?: kvml_signal_msi(vm, (void *)data);
 	case KVM_IRQ_LINE:
 	case KVM_IRQ_LINE_STATUS:
-		if (no_lapic || fault)
-			return no_lapic ? -ENXIO : fault;
+		if (!vm->split_irqchip || fault)
+			return vm->split_irqchip ? fault : -ENXIO;
 		/* All routes are messages: raising a line sends one, lowering it means nothing. */
-		u.line.status = u.line.level ? kvml_signal_gsi(vm, u.line.irq) : 0;
-		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, &u, command);
-	case KVM_IOEVENTFD:
-		return fault ?: kvml_ioeventfd(vm, &u.ioeventfd);
-	case KVM_GET_CLOCK:
-		kvml_clock_get(vm, &u.clock);
-		return kvml_copy_out(user, &u, command);
-	case KVM_SET_CLOCK:
-		return fault ?: kvml_clock_set(vm, &u.clock);
-	case KVM_SET_TSS_ADDR:
-		/* Three pages for processors without unrestricted guest; the module needs none. */
-		return argument > U32_MAX - 3 * PAGE_SIZE + 1 ? -EINVAL : 0;
+		line->status = line->level ? kvml_signal_gsi(vm, line->irq) : 0;
+		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, data, command);
 	default:
 		mutex_lock(&vm->lock);
-		outcome = locked_ioctl(file, command, argument, &u, fault);
+		outcome = locked_ioctl(file, command, argument, data, fault);
 		mutex_unlock(&vm->lock);
 		return outcome;
 	}
@@ -202,27 +196,23 @@ int kvml_vm_create(void)
 	mutex_init(&vm->lock);
 	init_rwsem(&vm->slots_lock);
 	spin_lock_init(&vm->ept.lock);
+	INIT_LIST_HEAD(&vm->interrupts.irqfds);
 	vm->tsc_offset = -rdtsc_ordered();
 	kvml_clock_create(vm);
-	outcome = kvml_ept_create(vm);
-	if (outcome)
-		goto free;
+	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vm->ept.pointer = __pa(vm->ept.root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
 	vm->mm = current->mm;
 	vm->notifier.ops = &notifier_operations;
 	/* Keeps the mm_struct until the VM ends. */
-	outcome = mmu_notifier_register(&vm->notifier, vm->mm);
-	if (outcome)
-		goto destroy;
-	kvml_interrupts_create(vm);
+	outcome = vm->ept.root ? mmu_notifier_register(&vm->notifier, vm->mm) : -ENOMEM;
+	if (outcome) {
+		free_page((unsigned long)vm->ept.root);
+		kvfree(vm);
+		return outcome;
+	}
 	preempt_notifier_inc();
 	outcome = anon_inode_getfd("kvm-lite-vm", &vm_operations, vm, O_RDWR | O_CLOEXEC);
 	if (outcome < 0)
 		free_vm(vm);
-	return outcome;
-
-destroy:
-	kvml_ept_destroy(vm);
-free:
-	kvfree(vm);
 	return outcome;
 }

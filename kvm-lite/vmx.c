@@ -5,7 +5,6 @@
 #include <linux/delay.h>
 #include <linux/reboot.h>
 #include <linux/suspend.h>
-#include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/nospec-branch.h>
 #include <asm/tlbflush.h>
@@ -19,7 +18,7 @@
 #define PAUSE_WINDOW_TICKS	4096
 
 struct vmx_cpu {
-	struct page *region;		/* of VMXON */
+	u32 *region;			/* of VMXON */
 	bool on;
 	bool in_use;			/* a vCPU is loaded */
 	bool leaving;			/* VMX is to be off whenever no vCPU is loaded */
@@ -28,32 +27,20 @@ struct vmx_cpu {
 };
 
 static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
-static DEFINE_IDA(vpids);
-static u64 *msr_bitmap;
+static atomic_t cpus_on;
+static unsigned long msr_bitmap[PAGE_SIZE / sizeof(long)] __aligned(PAGE_SIZE);
 static int hotplug_state;
 static bool stopping;
 
 /* ----- VMXON on each CPU ----- */
 
-/* A VMXON region or a VMCS. */
-static struct page *allocate_region(gfp_t flags)
+u32 *kvml_vmx_region(gfp_t flags)
 {
-	struct page *page = alloc_page(flags | __GFP_ZERO);
+	u32 *region = (u32 *)get_zeroed_page(flags);
 
-	if (page)
-		*(u32 *)page_address(page) = kvml_vmx.revision;
-	return page;
-}
-
-static bool vmxon(u64 address)
-{
-	asm goto("1: vmxon %0\n\t"
-			  "jna %l[failed]\n\t"
-			  _ASM_EXTABLE(1b, %l[failed])
-			  : : "m" (address) : "cc", "memory" : failed);
-	return true;
-failed:
-	return false;
+	if (region)
+		*region = kvml_vmx.revision;
+	return region;
 }
 
 static void vmclear(u64 address)
@@ -64,6 +51,8 @@ static void vmclear(u64 address)
 /* Interrupts off, on the CPU in question. */
 static void enable_this_cpu(struct vmx_cpu *cpu)
 {
+	const u64 address = __pa(cpu->region);
+
 	if (cpu->on)
 		return;
 	if (cr4_read_shadow() & X86_CR4_VMXE) {
@@ -72,9 +61,14 @@ static void enable_this_cpu(struct vmx_cpu *cpu)
 		return;
 	}
 	cr4_set_bits(X86_CR4_VMXE);
-	cpu->on = vmxon(page_to_phys(cpu->region));
-	if (cpu->on)
-		return;
+	asm goto("1: vmxon %0\n\t"
+			  "jna %l[failed]\n\t"
+			  _ASM_EXTABLE(1b, %l[failed])
+			  : : "m" (address) : "cc", "memory" : failed);
+	cpu->on = true;
+	atomic_inc(&cpus_on);
+	return;
+failed:
 	cr4_clear_bits(X86_CR4_VMXE);
 	pr_err_ratelimited(KVML_NAME ": VMXON failed on CPU %d; does the firmware allow VMX?\n",
 			   smp_processor_id());
@@ -83,8 +77,8 @@ static void enable_this_cpu(struct vmx_cpu *cpu)
 /* Writes the VMCS back to memory, from where another CPU can load it. */
 static void unload_vmcs(struct kvml_vcpu *vcpu)
 {
-	vmclear(page_to_phys(vcpu->vmcs));
-	list_del_init(&vcpu->vmcs_entry);
+	vmclear(__pa(vcpu->vmcs));
+	list_del(&vcpu->vmcs_entry);
 	vcpu->launched = false;
 	vcpu->vmcs_cpu = -1;
 }
@@ -101,33 +95,25 @@ static void disable_this_cpu(struct vmx_cpu *cpu)
 	asm volatile("vmxoff" : : : "cc", "memory");
 	cr4_clear_bits(X86_CR4_VMXE);
 	cpu->on = false;
+	atomic_dec(&cpus_on);
 }
 
 /*
  * VMX cannot simply go off when a CPU does, or the machine sleeps or ends: threads may run until
  * later, with a vCPU loaded or about to load it. So from then on each turns it on for itself.
  */
-static void start_leaving(void *unused)
+static void set_leaving(void *leaving)
 {
 	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
 	unsigned long flags;
 
 	local_irq_save(flags);
-	cpu->leaving = true;
-	if (!cpu->in_use)
+	cpu->leaving = *(const bool *)leaving;
+	/* What fails here is tried again when a vCPU is loaded. */
+	if (!cpu->leaving)
+		enable_this_cpu(cpu);
+	else if (!cpu->in_use)
 		disable_this_cpu(cpu);
-	local_irq_restore(flags);
-}
-
-/* What fails here is tried again when a vCPU is loaded. */
-static void stop_leaving(void *unused)
-{
-	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
-	unsigned long flags;
-
-	local_irq_save(flags);
-	cpu->leaving = false;
-	enable_this_cpu(cpu);
 	local_irq_restore(flags);
 }
 
@@ -137,31 +123,26 @@ static int bring_up(unsigned int number)
 
 	if (!cpu->region) {
 		INIT_LIST_HEAD(&cpu->loaded);
-		cpu->region = allocate_region(GFP_KERNEL);
+		cpu->region = kvml_vmx_region(GFP_KERNEL);
 		if (!cpu->region)
 			return -ENOMEM;
 	}
-	stop_leaving(NULL);
+	set_leaving(&(bool){ false });
 	return cpu->on ? 0 : -EBUSY;
 }
 
 static int take_down(unsigned int number)
 {
-	start_leaving(NULL);
+	set_leaving(&(bool){ true });
 	return 0;
 }
 
 static int sleep_or_wake(struct notifier_block *block, unsigned long event, void *unused)
 {
-	switch (event) {
-	case PM_SUSPEND_PREPARE:
-	case PM_HIBERNATION_PREPARE:
-	case PM_RESTORE_PREPARE:
-		on_each_cpu(start_leaving, NULL, 1);
-		break;
-	default:
-		on_each_cpu(stop_leaving, NULL, 1);
-	}
+	bool sleeps = event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE ||
+		event == PM_RESTORE_PREPARE;
+
+	on_each_cpu(set_leaving, &sleeps, 1);
 	return NOTIFY_OK;
 }
 
@@ -172,17 +153,6 @@ bool kvml_vmx_stopping(void)
 	return READ_ONCE(stopping);
 }
 
-static bool is_any_on(void)
-{
-	int cpu;
-
-	for_each_online_cpu(cpu) {
-		if (READ_ONCE(per_cpu(vmx_cpus, cpu).on))
-			return true;
-	}
-	return false;
-}
-
 /* The next kernel or the firmware must not find VMX on: it blocks INIT. */
 static int reboot(struct notifier_block *block, unsigned long value, void *unused)
 {
@@ -190,49 +160,35 @@ static int reboot(struct notifier_block *block, unsigned long value, void *unuse
 
 	WRITE_ONCE(stopping, true);
 	/* The interrupt brings guests out; who sleeps in KVM_RUN uses no CPU. */
-	on_each_cpu(start_leaving, NULL, 1);
-	for (tries = 0; is_any_on() && tries < 100; tries++)
+	on_each_cpu(set_leaving, &stopping, 1);
+	for (tries = 0; atomic_read(&cpus_on) && tries < 100; tries++)
 		msleep(20);
 	return NOTIFY_OK;
 }
 
 static struct notifier_block reboot_notifier = { .notifier_call = reboot };
 
+/*
+ * SDM, "MSR-Bitmap Address": 8192 bits each for reads of low MSRs, of high ones, and for writes; 0
+ * passes through. The three of SYSENTER stand side by side, and the bases of FS and GS.
+ */
+static void fill_msr_bitmap(void)
+{
+	u32 start;
+
+	memset(msr_bitmap, 0xff, sizeof(msr_bitmap));
+	for (start = 0; start < 4 * 8192; start += 2 * 8192) {
+		bitmap_clear(msr_bitmap, start + MSR_IA32_SYSENTER_CS, 3);
+		bitmap_clear(msr_bitmap, start + 8192 + (MSR_FS_BASE & 0x1fff), 3);
+	}
+}
+
 static void free_regions(void)
 {
 	int cpu;
 
-	for_each_possible_cpu(cpu) {
-		if (per_cpu(vmx_cpus, cpu).region)
-			__free_page(per_cpu(vmx_cpus, cpu).region);
-	}
-}
-
-/* SDM, "MSR-Bitmap Address": 0 bits pass through. Low MSRs at bytes 0 and 2048, high ones behind. */
-static void pass_through(u32 msr)
-{
-	const u32 offset = msr >= 0xc0000000 ? 1024 * 8 : 0;
-	const u32 bit = offset + (msr & 0x1fff);
-
-	__clear_bit(bit, (unsigned long *)msr_bitmap);
-	__clear_bit(bit + 2048 * 8, (unsigned long *)msr_bitmap);
-}
-
-static int create_msr_bitmap(void)
-{
-	static const u32 passed[] = {
-		MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_IA32_SYSENTER_CS,
-		MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
-	};
-	u32 i;
-
-	msr_bitmap = (u64 *)__get_free_page(GFP_KERNEL);
-	if (!msr_bitmap)
-		return -ENOMEM;
-	memset(msr_bitmap, 0xff, PAGE_SIZE);
-	for (i = 0; i < ARRAY_SIZE(passed); i++)
-		pass_through(passed[i]);
-	return 0;
+	for_each_possible_cpu(cpu)
+		free_page((unsigned long)per_cpu(vmx_cpus, cpu).region);
 }
 
 int kvml_vmx_init(void)
@@ -241,22 +197,16 @@ int kvml_vmx_init(void)
 
 	if (outcome)
 		return outcome;
-	outcome = create_msr_bitmap();
-	if (outcome)
-		return outcome;
-	outcome = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "kvm-lite:online", bring_up,
-				    take_down);
-	if (outcome < 0)
-		goto free;
-	hotplug_state = outcome;
+	fill_msr_bitmap();
+	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "kvm-lite:online", bring_up,
+					  take_down);
+	if (hotplug_state < 0) {
+		free_regions();
+		return hotplug_state;
+	}
 	register_pm_notifier(&sleep_notifier);
 	register_reboot_notifier(&reboot_notifier);
 	return 0;
-
-free:
-	free_page((unsigned long)msr_bitmap);
-	free_regions();
-	return outcome;
 }
 
 void kvml_vmx_exit(void)
@@ -264,9 +214,7 @@ void kvml_vmx_exit(void)
 	unregister_reboot_notifier(&reboot_notifier);
 	unregister_pm_notifier(&sleep_notifier);
 	cpuhp_remove_state(hotplug_state);
-	free_page((unsigned long)msr_bitmap);
 	free_regions();
-	ida_destroy(&vpids);
 }
 
 /* ----- VMCSs ----- */
@@ -275,27 +223,6 @@ void kvml_vmwrite_failed(unsigned long field, unsigned long value)
 {
 	WARN_ONCE(1, KVML_NAME ": VMWRITE of 0x%lx to field 0x%lx failed, error %lu\n", value,
 		  field, vmread(VM_INSTRUCTION_ERROR));
-}
-
-int kvml_vmcs_create(struct kvml_vcpu *vcpu)
-{
-	int vpid;
-
-	vcpu->vmcs = allocate_region(GFP_KERNEL_ACCOUNT);
-	if (!vcpu->vmcs)
-		return -ENOMEM;
-	vcpu->vmcs_cpu = -1;
-	vcpu->last_cpu = -1;
-	INIT_LIST_HEAD(&vcpu->vmcs_entry);
-	/* VPID 0 is the host. */
-	vpid = ida_alloc_range(&vpids, 1, 0xffff, GFP_KERNEL);
-	if (vpid < 0) {
-		__free_page(vcpu->vmcs);
-		vcpu->vmcs = NULL;
-		return vpid;
-	}
-	vcpu->vpid = vpid;
-	return 0;
 }
 
 static void clear_here(void *data)
@@ -315,19 +242,16 @@ static void clear_vmcs(struct kvml_vcpu *vcpu)
 		smp_call_function_single(cpu, clear_here, vcpu, 1);
 }
 
-void kvml_vmcs_destroy(struct kvml_vcpu *vcpu)
+void kvml_vmcs_free(struct kvml_vcpu *vcpu)
 {
-	if (!vcpu->vmcs)
-		return;
 	clear_vmcs(vcpu);
-	ida_free(&vpids, vcpu->vpid);
-	__free_page(vcpu->vmcs);
+	free_page((unsigned long)vcpu->vmcs);
 }
 
 bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 {
 	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpus);
-	const u64 address = page_to_phys(vcpu->vmcs);
+	const u64 address = __pa(vcpu->vmcs);
 	unsigned long flags;
 	bool moved;
 
@@ -347,7 +271,7 @@ bool kvml_vmcs_load(struct kvml_vcpu *vcpu)
 	}
 	asm volatile("vmptrld %0" : : "m" (address) : "cc", "memory");
 	/* One guest's training of the branch predictor must not steer the next one's. */
-	if (cpu->last != address) {
+	if (moved || cpu->last != address) {
 		cpu->last = address;
 		indirect_branch_prediction_barrier();
 	}
@@ -360,11 +284,20 @@ void kvml_vmcs_put(void)
 
 	WRITE_ONCE(cpu->in_use, false);
 	if (unlikely(READ_ONCE(cpu->leaving)))
-		start_leaving(NULL);
+		set_leaving(&cpu->leaving);
 }
+
+static const u16 zero_fields[] = {
+	PAGE_FAULT_ERROR_CODE_MASK, PAGE_FAULT_ERROR_CODE_MATCH, CR3_TARGET_COUNT,
+	VM_EXIT_MSR_STORE_COUNT, VM_EXIT_MSR_LOAD_COUNT, VM_ENTRY_MSR_LOAD_COUNT,
+	VM_ENTRY_INTR_INFO_FIELD, HOST_DS_SELECTOR, HOST_ES_SELECTOR, HOST_FS_SELECTOR,
+	HOST_GS_SELECTOR,
+};
 
 static void setup_controls(struct kvml_vcpu *vcpu)
 {
+	u32 i;
+
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, kvml_vmx.pin);
 	if (kvml_has_preemption_timer()) {
 		vcpu->timer_ticks = KVML_TIMER_IDLE;
@@ -385,14 +318,9 @@ static void setup_controls(struct kvml_vcpu *vcpu)
 	 * delivery can cause them again without end, and no interrupt would ever get through.
 	 */
 	vmwrite(EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC));
-	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0);
-	vmwrite(PAGE_FAULT_ERROR_CODE_MATCH, 0);
-	vmwrite(CR3_TARGET_COUNT, 0);
-	vmwrite(VM_EXIT_MSR_STORE_COUNT, 0);
-	vmwrite(VM_EXIT_MSR_LOAD_COUNT, 0);
-	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, 0);
-	vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
-	vmwrite(MSR_BITMAP, virt_to_phys(msr_bitmap));
+	for (i = 0; i < ARRAY_SIZE(zero_fields); i++)
+		vmwrite(zero_fields[i], 0);
+	vmwrite(MSR_BITMAP, slow_virt_to_phys(msr_bitmap));
 	vmwrite(VMCS_LINK_POINTER, ~0ULL);
 	vmwrite(EPT_POINTER, vcpu->vm->ept.pointer);
 	vmwrite(VIRTUAL_PROCESSOR_ID, vcpu->vpid);
@@ -409,24 +337,10 @@ void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 	vmwrite(HOST_CR0, read_cr0() & ~X86_CR0_TS);
 	vmwrite(HOST_CS_SELECTOR, __KERNEL_CS);
 	vmwrite(HOST_SS_SELECTOR, __KERNEL_DS);
-	vmwrite(HOST_DS_SELECTOR, 0);
-	vmwrite(HOST_ES_SELECTOR, 0);
-	vmwrite(HOST_FS_SELECTOR, 0);
-	vmwrite(HOST_GS_SELECTOR, 0);
 	vmwrite(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
 	vmwrite(HOST_IA32_SYSENTER_CS, native_read_msr(MSR_IA32_SYSENTER_CS));
 	vmwrite(HOST_IA32_SYSENTER_EIP, native_read_msr(MSR_IA32_SYSENTER_EIP));
 	vmwrite(HOST_IA32_PAT, kvml_vmx.pat);
 	vmwrite(HOST_IA32_EFER, kvml_vmx.efer);
 	vmwrite(HOST_RIP, (unsigned long)kvml_vmx_exit_point);
-}
-
-void kvml_vmcs_set_host_cpu(void)
-{
-	const int cpu = smp_processor_id();
-
-	vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
-	vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
-	vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
-	vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
 }

@@ -20,10 +20,7 @@ struct kvml_vmx_config {
 	u32 revision;
 	u32 pin, primary, secondary, exit, entry;
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-	u64 ept_memory;		/* EPTP without the address of the root */
 	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
-	bool large_pages;
-	bool accessed_dirty;
 	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 efer, pat, star, lstar, fmask, xss;	/* of the host */
@@ -46,17 +43,16 @@ void kvml_vmx_exit(void);
 /* The machine is going down: no vCPU is to be loaded any more. */
 bool kvml_vmx_stopping(void);
 
-/* Allocates the VMCS and its VPID. */
-int kvml_vmcs_create(struct kvml_vcpu *vcpu);
-void kvml_vmcs_destroy(struct kvml_vcpu *vcpu);
+/* A new VMXON region or VMCS, or null. */
+u32 *kvml_vmx_region(gfp_t flags);
+/* The vCPU's, which may still be in some CPU. */
+void kvml_vmcs_free(struct kvml_vcpu *vcpu);
 /* Makes the vCPU's VMCS the current one of this CPU; preemption off. True: it came from elsewhere. */
 bool kvml_vmcs_load(struct kvml_vcpu *vcpu);
 /* The vCPU leaves this CPU, where its VMCS may stay; preemption off. */
 void kvml_vmcs_put(void);
 /* Controls and the host's constant state, once; loaded. */
 void kvml_vmcs_setup(struct kvml_vcpu *vcpu);
-/* The host's state that differs from CPU to CPU; loaded, at each arrival on a CPU. */
-void kvml_vmcs_set_host_cpu(void);
 
 /* vmx_entry.S: 0 after an exit, 1 if the instruction failed. Interrupts off. */
 int kvml_vmx_enter(unsigned long *regs, unsigned long launched);
@@ -92,22 +88,17 @@ static inline void vmx_clear_bits(unsigned long field, u32 bits)
 	vmwrite(field, vmread(field) & ~(unsigned long)bits);
 }
 
-struct kvml_invalidation {
-	u64 first;
-	u64 second;
-};
-
 /* SDM, INVEPT and INVVPID: type 1 is single-context for both. */
 static inline void kvml_invept(u64 pointer)
 {
-	const struct kvml_invalidation what = { pointer, 0 };
+	const u64 what[2] = { pointer };
 
 	asm volatile("invept %0, %1" : : "m" (what), "r" (1UL) : "cc", "memory");
 }
 
 static inline void kvml_invvpid(u16 vpid)
 {
-	const struct kvml_invalidation what = { vpid, 0 };
+	const u64 what[2] = { vpid };
 
 	asm volatile("invvpid %0, %1" : : "m" (what), "r" (1UL) : "cc", "memory");
 }

@@ -33,18 +33,14 @@ static int adjust(const char *name, u32 msr, u32 *result, u32 required, u32 opti
 	return check_missing(name, required & ~*result);
 }
 
-/* Before Sandy Bridge, which brought AVX, its errata make it too slow or too fast. */
-static u32 preemption_timer(void)
-{
-	return boot_cpu_has(X86_FEATURE_AVX) ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
-}
-
 static int read_controls(void)
 {
+	/* Before Sandy Bridge, which brought AVX, its errata make it too slow or too fast. */
+	const u32 timer = boot_cpu_has(X86_FEATURE_AVX) ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
 	const int outcome =
 		adjust("pin-based controls", MSR_IA32_VMX_PINBASED_CTLS, &kvml_vmx.pin,
 		       PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
-		       preemption_timer()) ?:
+		       timer) ?:
 		adjust("processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS, &kvml_vmx.primary,
 		       CPU_BASED_HLT_EXITING | CPU_BASED_USE_TSC_OFFSETTING |
 		       CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
@@ -75,14 +71,10 @@ static int read_controls(void)
 static int read_ept(void)
 {
 	const u64 capabilities = native_read_msr(MSR_IA32_VMX_EPT_VPID_CAP);
-	const u64 needed = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT |
-		VMX_EPT_EXTENT_CONTEXT_BIT | (u64)VMX_VPID_INVVPID_BIT << 32 |
-		(u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
+	const u64 needed = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_2MB_PAGE_BIT |
+		VMX_EPT_INVEPT_BIT | VMX_EPT_EXTENT_CONTEXT_BIT |
+		(u64)VMX_VPID_INVVPID_BIT << 32 | (u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
 
-	kvml_vmx.large_pages = capabilities & VMX_EPT_2MB_PAGE_BIT;
-	kvml_vmx.accessed_dirty = capabilities & VMX_EPT_AD_BIT;
-	kvml_vmx.ept_memory = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
-		(kvml_vmx.accessed_dirty ? VMX_EPTP_AD_ENABLE_BIT : 0);
 	return check_missing("EPT or VPID capabilities", needed & ~capabilities);
 }
 

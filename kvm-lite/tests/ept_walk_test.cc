@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::uint64_t kPage = 0x1234000;
 constexpr std::uint64_t kLargePage = 0x40000000;
-constexpr std::uint64_t kAccessed = 1u << 8;
-constexpr std::uint64_t kDirty = 1u << 9;
 
 TEST(EptWalk, NothingIsMappedAtFirst) {
   EptModel ept;
@@ -56,7 +54,6 @@ TEST(EptWalk, ALargePageIsSplitIntoSmallOnesThatExecute) {
     large.spare = tables[i];
   }
   ASSERT_EQ(kvml_ept_map(tables[0], &large), &tables[2][0]);
-  tables[2][0] |= kAccessed | kDirty;
   kvml_ept_mapping small{};
   small.gfn = 3;
   small.level = KVML_EPT_LEAF_LEVEL;
@@ -67,8 +64,7 @@ TEST(EptWalk, ALargePageIsSplitIntoSmallOnesThatExecute) {
   EXPECT_EQ(kvml_ept_map(tables[0], &small), &tables[3][3]);
   EXPECT_TRUE(small.flush);
   for (std::uint64_t i = 0; i < KVML_EPT_ENTRIES; ++i) {
-    EXPECT_EQ(tables[3][i],
-              kvml_ept_leaf(kLargePage + i * 4096, KVML_EPT_LEAF_LEVEL, true) | kAccessed | kDirty);
+    EXPECT_EQ(tables[3][i], kvml_ept_leaf(kLargePage + i * 4096, KVML_EPT_LEAF_LEVEL, true));
   }
 }
 
@@ -145,15 +141,12 @@ class EptEntry : public ::testing::Test {
 // still write, and the dirty log would not hear of it.
 TEST_F(EptEntry, AReadKeepsTheWriteThatAnotherVcpuWasAllowed) {
   put(kPage, true);
-  entry() |= kAccessed | kDirty;  // The processor has been there.
   EXPECT_FALSE(put(kPage, false).flush);
   EXPECT_NE(entry() & KVML_EPT_WRITE, 0u);
-  EXPECT_EQ(entry() & (kAccessed | kDirty), kAccessed | kDirty);
 }
 
 TEST_F(EptEntry, AnotherPageInItsPlaceIsFlushedAndStartsAfresh) {
   put(kPage, true);
-  entry() |= kDirty;
   EXPECT_TRUE(put(kPage + 0x1000, false).flush);
   EXPECT_EQ(entry(), kvml_ept_leaf(kPage + 0x1000, KVML_EPT_LEAF_LEVEL, false));
 }

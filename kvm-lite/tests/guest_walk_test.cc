@@ -19,6 +19,27 @@ struct kvml_vm {
   bool races = false;  // Another processor changes each entry before it can be replaced.
 };
 
+extern "C" {
+
+int kvml_read_guest(kvml_vm* vm, std::uint64_t gpa, void* data, std::uint32_t size) {
+  ++vm->reads;
+  const auto found = vm->entries.find(gpa);
+  if (found == vm->entries.end()) return -EFAULT;
+  std::memcpy(data, &found->second, size);
+  return 0;
+}
+int kvml_replace_guest(kvml_vm* vm, std::uint64_t gpa, std::uint64_t old, std::uint64_t value,
+                       std::uint32_t size) {
+  if (vm->read_only) return -EFAULT;
+  if (vm->races) return -EAGAIN;
+  ++vm->replaced;
+  EXPECT_EQ(std::memcmp(&vm->entries[gpa], &old, size), 0);
+  std::memcpy(&vm->entries[gpa], &value, size);
+  return 0;
+}
+
+}  // extern "C"
+
 namespace mote::kvm_lite {
 namespace {
 
@@ -37,8 +58,6 @@ class GuestWalk : public ::testing::Test {
     paging_.physical_bits = kPhysicalBits;
     paging_.cr3 = kRoot;
     paging_.vm = &vm_;
-    paging_.read = read;
-    paging_.replace = replace;
   }
 
   void entry(std::uint64_t address, std::uint64_t value) { vm_.entries[address] = value; }
@@ -60,24 +79,6 @@ class GuestWalk : public ::testing::Test {
   kvml_paging paging_{};
   std::uint64_t gpa_ = 0;
   std::uint32_t error_ = 0;
-
- private:
-  static int read(kvml_vm* vm, std::uint64_t gpa, void* data, std::uint32_t size) {
-    ++vm->reads;
-    const auto found = vm->entries.find(gpa);
-    if (found == vm->entries.end()) return -EFAULT;
-    std::memcpy(data, &found->second, size);
-    return 0;
-  }
-  static int replace(kvml_vm* vm, std::uint64_t gpa, std::uint64_t old, std::uint64_t value,
-                     std::uint32_t size) {
-    if (vm->read_only) return -EFAULT;
-    if (vm->races) return -EAGAIN;
-    ++vm->replaced;
-    EXPECT_EQ(std::memcmp(&vm->entries[gpa], &old, size), 0);
-    std::memcpy(&vm->entries[gpa], &value, size);
-    return 0;
-  }
 };
 
 TEST_F(GuestWalk, WithoutPagingAnAddressIsItself) {

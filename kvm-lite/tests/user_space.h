@@ -13,8 +13,6 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
-typedef int8_t s8;
-typedef int16_t s16;
 typedef int32_t s32;
 typedef int64_t s64;
 
@@ -22,15 +20,9 @@ typedef int64_t s64;
 extern u64 kvml_test_now_ns;
 #define kvml_now_ns() kvml_test_now_ns
 
-#ifndef BIT
 #define BIT(n) (1UL << (n))
-#endif
-#ifndef BIT_ULL
 #define BIT_ULL(n) (1ULL << (n))
-#endif
-#ifndef GENMASK_ULL
 #define GENMASK_ULL(high, low) ((~0ULL << (low)) & (~0ULL >> (63 - (high))))
-#endif
 #define READ_ONCE(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
 #define WRITE_ONCE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
 /*

@@ -19,9 +19,7 @@ struct kvml_vm {
   uint64_t last = 0;
 };
 
-namespace {
-
-int read(kvml_vm* vm, uint64_t gpa, void* data, uint32_t size) {
+extern "C" int kvml_read_guest(kvml_vm* vm, uint64_t gpa, void* data, uint32_t size) {
   if (size != 4 && size != 8) std::abort();
   if (gpa % size != 0 || ++vm->reads > 4) std::abort();
   vm->last = gpa;
@@ -31,14 +29,13 @@ int read(kvml_vm* vm, uint64_t gpa, void* data, uint32_t size) {
 }
 
 // Only what was just read and is present, and only its bits "accessed" and "dirty".
-int replace(kvml_vm* vm, uint64_t gpa, uint64_t old, uint64_t value, uint32_t size) {
+extern "C" int kvml_replace_guest(kvml_vm* vm, uint64_t gpa, uint64_t old, uint64_t value,
+                                  uint32_t size) {
   if (gpa != vm->last || (old & 1) == 0 || old == value) std::abort();
   if (std::memcmp(vm->bytes.data() + gpa, &old, size) != 0) std::abort();
   if ((value & ~uint64_t{0x60}) != (old & ~uint64_t{0x60}) || (old & ~value) != 0) std::abort();
   return 0;
 }
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 12) return 0;
@@ -58,8 +55,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   paging.cr3 = data[2] + 256u * data[3];
   paging.pdpte = paging.cr3;
   paging.vm = &memory;
-  paging.read = read;
-  paging.replace = replace;
   const uint32_t access = data[1] & (KVML_ACCESS_WRITE | KVML_ACCESS_USER | KVML_ACCESS_FETCH);
   uint64_t linear = 0;
   std::memcpy(&linear, data + 4, sizeof linear);

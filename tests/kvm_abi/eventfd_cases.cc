@@ -53,6 +53,16 @@ void irqfd(const Descriptor& system) {
   KVM_ABI_IOCTL(machine.vm(), KVM_IRQFD, &assign);
   event.raise();
   expect_equal(event.take(), 1, "the count of a deassigned eventfd");
+  assign.flags = 0;
+  {
+    const Event closed;
+    assign.fd = static_cast<std::uint32_t>(closed.fd());
+    KVM_ABI_IOCTL(machine.vm(), KVM_IRQFD, &assign);
+  }
+  assign.fd = static_cast<std::uint32_t>(event.fd());
+  KVM_ABI_IOCTL(machine.vm(), KVM_IRQFD, &assign);
+  event.raise();
+  machine.vcpu().expect_vector(0x62, "irqfd after another was closed");
 }
 
 void routing_refused(const Descriptor& system) {
