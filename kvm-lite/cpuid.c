@@ -134,8 +134,10 @@ static const struct {
 
 u64 kvml_offered_xcr0(void)
 {
+	/* Kernels without keys may have PKRU in their XCR0, and cannot touch it all the same. */
 	const u64 known = XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM |
-		XFEATURE_MASK_AVX512 | XFEATURE_MASK_PKRU | XFEATURE_MASK_XTILE;
+		XFEATURE_MASK_AVX512 | XFEATURE_MASK_XTILE |
+		(boot_cpu_has(X86_FEATURE_OSPKE) ? XFEATURE_MASK_PKRU : 0);
 
 	return xgetbv(XCR_XFEATURE_ENABLED_MASK) & known;
 }
