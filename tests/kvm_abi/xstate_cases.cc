@@ -197,6 +197,11 @@ void tiles(const Descriptor& system) {
   expect(syscall(SYS_arch_prctl, kRequestForGuests, kTileData) == 0, "no permission");
   need_component(system, kTileData, "tiles, even with a permission");
   Machine machine(system);
+  kvm_xcrs unprepared{};
+  unprepared.nr_xcrs = 1;
+  unprepared.xcrs[0].value = leaf(system, 0xd, 0).eax;
+  expect(machine.vcpu().fd().try_ioctl(KVM_SET_XCRS, &unprepared) == -EINVAL,
+         "tiles before a CPUID that has them");
   // The configuration: palette 1, tile 0 of one row of 64 bytes.
   machine.memory()[kData] = 1;
   machine.memory()[kData + 16] = 64;
@@ -218,6 +223,13 @@ void tiles(const Descriptor& system) {
   machine.vcpu().expect_vector(7, "a tile after IA32_XFD forbade them");
   expect_equal(machine.vcpu().msr(kDisabled), 1u << kTileData, "IA32_XFD");
   expect_equal(machine.vcpu().msr(kDisabledError), 1u << kTileData, "IA32_XFD_ERR");
+  // Nothing that user space restores makes the host itself load what IA32_XFD forbids.
+  area.write(kTileData, 56, 0x77);
+  area.set();
+  kvm_regs again = machine.vcpu().regs();
+  again.rip = kCode;
+  machine.vcpu().set_regs(again);
+  machine.vcpu().expect_vector(7, "tiles are still forbidden");
 }
 
 constexpr Case kCases[] = {
