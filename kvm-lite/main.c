@@ -29,9 +29,10 @@ static const u16 capabilities[] = {
 
 int kvml_check_extension(unsigned long capability)
 {
-	/* As much as the host's own threads need. */
+	/* With tiles the area is as long as the host's own. */
 	if (capability == KVM_CAP_XSAVE2)
-		return max_t(u32, cpuid_ebx(0xd), sizeof(struct kvm_xsave));
+		return kvml_supported_xcr0() & XFEATURE_MASK_XTILE_DATA ?
+			cpuid_ebx(0xd) : sizeof(struct kvm_xsave);
 	if (capability >= ARRAY_SIZE(capabilities))
 		return 0;
 	return capabilities[array_index_nospec(capability, ARRAY_SIZE(capabilities))];

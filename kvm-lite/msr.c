@@ -258,7 +258,11 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		vmwrite(msr->place, value);
 		break;
 	case XFD:
+		/* The host must never load what is forbidden now, which is lost instead. */
+		fpregs_lock();
+		vcpu->fpu.fpstate->regs.xsave.header.xfeatures &= ~value;
 		fpu_update_guest_xfd(&vcpu->fpu, value);
+		fpregs_unlock();
 		break;
 	case LOADED:
 		/* Preempted in between, the host would get back its own only if the two differ. */

@@ -156,6 +156,8 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 static void power_up(struct kvml_vcpu *vcpu)
 {
 	vcpu->xcr0 = XFEATURE_MASK_FP;
+	/* There is no room for them yet. */
+	vcpu->xcr0_reserved = XFEATURE_MASK_XTILE;
 	vcpu->host.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 	vcpu->tsc_offset = vcpu->vm->tsc_offset;
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;

@@ -250,6 +250,8 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 					       kvml_supported_xcr0(), vcpu->pkru);
 		return 0;
 	case KVM_SET_XSAVE:
+		/* As with IA32_XFD's own writes. */
+		((struct xregs_state *)data)->header.xfeatures &= ~vcpu->fpu.fpstate->xfd;
 		return fault ?: fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data,
 							       kvml_supported_xcr0(), &vcpu->pkru);
 	case KVM_GET_FPU:
