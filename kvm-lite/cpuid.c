@@ -17,7 +17,6 @@ enum { EAX, EBX, ECX, EDX, REGISTERS };
 #define OSXSAVE_BIT	27
 #define APIC_BIT	9
 /* Of leaf 7 in ECX. */
-#define PKU_BIT		3
 #define OSPKE_BIT	4
 
 /* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
@@ -96,15 +95,24 @@ static const struct rule {
 	{ 0x80000008, .keep = { [EAX] = 0xffff } },
 };
 
-/* Features that need a part of XCR0 or a secondary control, too. */
-static const struct {
+/* Features that depend on more than the processor, and those that registers depend on. */
+static const struct feature {
 	u32 leaf, index, reg, bits;
+	/* A part of XCR0 or a secondary control without which the host cannot offer it. */
 	u64 xcr0;
 	u32 control;
-} conditions[] = {
+	/* Bits of registers that a guest may set only if its CPUID has the feature. */
+	u32 cr4, efer;
+} features[] = {
+	{ 1, 0, ECX, BIT(17), .cr4 = X86_CR4_PCIDE },
+	{ 1, 0, ECX, BIT(26), .cr4 = X86_CR4_OSXSAVE },
+	{ 7, 0, EBX, BIT(0), .cr4 = X86_CR4_FSGSBASE },
+	{ 7, 0, EBX, BIT(7), .cr4 = X86_CR4_SMEP },
 	/* INVPCID */
 	{ 7, 0, EBX, BIT(10), .control = SECONDARY_EXEC_ENABLE_INVPCID },
-	{ 7, 0, ECX, BIT(PKU_BIT), XFEATURE_MASK_PKRU },
+	{ 7, 0, EBX, BIT(20), .cr4 = X86_CR4_SMAP },
+	{ 7, 0, ECX, BIT(2), .cr4 = X86_CR4_UMIP },
+	{ 7, 0, ECX, BIT(3), XFEATURE_MASK_PKRU, .cr4 = X86_CR4_PKE },
 	/* AMX_BF16 AMX_TILE AMX_INT8 */
 	{ 7, 0, EDX, 0x03400000, XFEATURE_MASK_XTILE_DATA },
 	/* AMX_FP16 */
@@ -112,24 +120,9 @@ static const struct {
 	/* XSAVES, XFD */
 	{ XSAVE_LEAF, 1, EAX, BIT(3), .control = KVML_SECONDARY_XSAVES },
 	{ XSAVE_LEAF, 1, EAX, BIT(4), XFEATURE_MASK_XTILE_DATA },
-};
-
-/* Bits of registers that a guest may set only if its CPUID has the feature. */
-static const struct {
-	u32 leaf;
-	u8 reg, bit;
-	u32 cr4, efer;
-} owners[] = {
-	{ 1, ECX, 17, .cr4 = X86_CR4_PCIDE },
-	{ 1, ECX, 26, .cr4 = X86_CR4_OSXSAVE },
-	{ 7, EBX, 0, .cr4 = X86_CR4_FSGSBASE },
-	{ 7, EBX, 7, .cr4 = X86_CR4_SMEP },
-	{ 7, EBX, 20, .cr4 = X86_CR4_SMAP },
-	{ 7, ECX, 2, .cr4 = X86_CR4_UMIP },
-	{ 7, ECX, PKU_BIT, .cr4 = X86_CR4_PKE },
-	{ 0x80000001, EDX, 11, .efer = EFER_SCE },
-	{ 0x80000001, EDX, 20, .efer = EFER_NX },
-	{ 0x80000001, EDX, 29, .efer = EFER_LME },
+	{ 0x80000001, 0, EDX, BIT(11), .efer = EFER_SCE },
+	{ 0x80000001, 0, EDX, BIT(20), .efer = EFER_NX },
+	{ 0x80000001, 0, EDX, BIT(29), .efer = EFER_LME },
 };
 
 u64 kvml_offered_xcr0(void)
@@ -214,7 +207,7 @@ static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 in
 static void restrict_leaf(struct kvm_cpuid_entry2 *entry, u64 xcr0)
 {
 	const u32 last = xcr0 & XFEATURE_MASK_XTILE_DATA ? TILES_LEAF : XSAVE_LEAF;
-	u32 i;
+	const struct feature *feature;
 
 	if (entry->function == 0)
 		entry->eax = min(entry->eax, last);
@@ -223,11 +216,12 @@ static void restrict_leaf(struct kvm_cpuid_entry2 *entry, u64 xcr0)
 	/* The indices that the rules know. */
 	if (entry->function == 7 && entry->index == 0)
 		entry->eax = min(entry->eax, 1u);
-	for (i = 0; i < ARRAY_SIZE(conditions); i++) {
-		if (entry->function == conditions[i].leaf && entry->index == conditions[i].index &&
-		    !(xcr0 & conditions[i].xcr0) &&
-		    !(kvml_vmx.secondary & conditions[i].control))
-			(&entry->eax)[conditions[i].reg] &= ~conditions[i].bits;
+	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
+		const bool held = !(feature->xcr0 & ~xcr0) &&
+			!(feature->control & ~kvml_vmx.secondary);
+
+		if (!held && entry->function == feature->leaf && entry->index == feature->index)
+			(&entry->eax)[feature->reg] &= ~feature->bits;
 	}
 }
 
@@ -269,16 +263,16 @@ static struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 
 	return find_leaf(vcpu->cpuid, vcpu->cpuid_count, leaf, index);
 }
 
-static bool has_feature(struct kvml_vcpu *vcpu, u32 leaf, u32 reg, u32 bit)
+static bool has_feature(struct kvml_vcpu *vcpu, u32 leaf, u32 reg, u32 bits)
 {
 	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, 0);
 
-	return entry && ((&entry->eax)[reg] & BIT(bit));
+	return entry && ((&entry->eax)[reg] & bits);
 }
 
 bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
 {
-	return has_feature(vcpu, 1, ECX, X2APIC_BIT);
+	return has_feature(vcpu, 1, ECX, BIT(X2APIC_BIT));
 }
 
 void kvml_cpuid(struct kvml_vcpu *vcpu)
@@ -287,7 +281,6 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 	const u32 leaf = vcpu->regs[0];
 	const u32 index = vcpu->regs[1];
 	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, index);
-	u32 ebx, ecx, edx;
 
 	if (!entry) {
 		/* Leaves beyond the last answer like the last basic one (SDM volume 2, CPUID). */
@@ -297,26 +290,20 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 			entry = vcpu_leaf(vcpu, zero->eax, index);
 		entry = entry ?: &unknown;
 	}
-	ebx = entry->ebx;
-	ecx = entry->ecx;
-	edx = entry->edx;
-	if (leaf == 1) {
-		ecx &= ~(u32)BIT(OSXSAVE_BIT);
-		if (kvml_cr4() & X86_CR4_OSXSAVE)
-			ecx |= BIT(OSXSAVE_BIT);
-		if (!kvml_apic_hardware_enabled(&vcpu->lapic.apic))
-			edx &= ~(u32)BIT(APIC_BIT);
-	} else if (leaf == 7 && index == 0) {
-		ecx &= ~(u32)BIT(OSPKE_BIT);
-		if (kvml_cr4() & X86_CR4_PKE)
-			ecx |= BIT(OSPKE_BIT);
-	} else if (leaf == XSAVE_LEAF && index <= 1) {
-		ebx = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0, index);
-	}
 	vcpu->regs[0] = entry->eax;
-	vcpu->regs[1] = ecx;
-	vcpu->regs[2] = edx;
-	vcpu->regs[3] = ebx;
+	vcpu->regs[1] = entry->ecx;
+	vcpu->regs[2] = entry->edx;
+	vcpu->regs[3] = entry->ebx;
+	/* What changes while the guest runs. */
+	if (leaf == 1) {
+		__assign_bit(OSXSAVE_BIT, &vcpu->regs[1], kvml_cr4() & X86_CR4_OSXSAVE);
+		if (!kvml_apic_hardware_enabled(&vcpu->lapic.apic))
+			__clear_bit(APIC_BIT, &vcpu->regs[2]);
+	} else if (leaf == 7 && index == 0) {
+		__assign_bit(OSPKE_BIT, &vcpu->regs[1], kvml_cr4() & X86_CR4_PKE);
+	} else if (leaf == XSAVE_LEAF && index <= 1) {
+		vcpu->regs[3] = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0, index);
+	}
 }
 
 /* What the guest's registers may hold: computed here, since each write of one asks. */
@@ -324,15 +311,15 @@ static void limit_registers(struct kvml_vcpu *vcpu)
 {
 	const struct kvm_cpuid_entry2 *xsave = vcpu_leaf(vcpu, XSAVE_LEAF, 0);
 	const struct kvm_cpuid_entry2 *sizes = vcpu_leaf(vcpu, 0x80000008, 0);
-	u32 i;
+	const struct feature *feature;
 
 	vcpu->cr4_reserved = 0;
 	vcpu->efer_reserved = 0;
-	for (i = 0; i < ARRAY_SIZE(owners); i++) {
-		if (has_feature(vcpu, owners[i].leaf, owners[i].reg, owners[i].bit))
+	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
+		if (has_feature(vcpu, feature->leaf, feature->reg, feature->bits))
 			continue;
-		vcpu->cr4_reserved |= owners[i].cr4;
-		vcpu->efer_reserved |= owners[i].efer;
+		vcpu->cr4_reserved |= feature->cr4;
+		vcpu->efer_reserved |= feature->efer;
 	}
 	vcpu->xcr0_reserved = ~(xsave ? (u64)xsave->edx << 32 | xsave->eax : XFEATURE_MASK_FP);
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
