@@ -71,11 +71,10 @@ u32 kvml_cpl(void)
 
 static void write_efer(u64 efer)
 {
+	const u32 mode = efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0;
+
 	vmwrite(GUEST_IA32_EFER, efer);
-	if (efer & EFER_LMA)
-		vmx_set_bits(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE);
-	else
-		vmx_clear_bits(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE);
+	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry | mode);
 }
 
 int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)

@@ -122,28 +122,21 @@ static int set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *reg
 
 /* ----- FPU, XCR0, MP state, interrupts ----- */
 
-/* What struct kvm_fpu shares with the legacy part of the XSAVE area, where the order is another. */
-static const struct {
-	u16 theirs, ours, bytes;
-} fpu_parts[] = {
-	{ offsetof(struct kvm_fpu, fpr), offsetof(struct fxregs_state, st_space), 8 * 16 },
-	/* FCW FSW FTW, opcode, addresses of the last instruction and its data */
-	{ offsetof(struct kvm_fpu, fcw), offsetof(struct fxregs_state, cwd), 24 },
-	{ offsetof(struct kvm_fpu, mxcsr), offsetof(struct fxregs_state, mxcsr), 4 },
-	{ offsetof(struct kvm_fpu, xmm), offsetof(struct fxregs_state, xmm_space), 16 * 16 },
-};
-
-static void copy_fpu(struct kvml_vcpu *vcpu, void *fpu, bool write)
+static void exchange_bytes(void *theirs, void *ours, size_t bytes, bool write)
 {
-	void *state = &vcpu->fpu.fpstate->regs.fxsave;
-	u32 i;
+	memcpy(write ? ours : theirs, write ? theirs : ours, bytes);
+}
 
-	for (i = 0; i < ARRAY_SIZE(fpu_parts); i++) {
-		void *theirs = fpu + fpu_parts[i].theirs;
-		void *ours = state + fpu_parts[i].ours;
+/* What struct kvm_fpu shares with the legacy part of the XSAVE area, where the order is another. */
+static void exchange_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu, bool write)
+{
+	struct fxregs_state *state = &vcpu->fpu.fpstate->regs.fxsave;
 
-		memcpy(write ? ours : theirs, write ? theirs : ours, fpu_parts[i].bytes);
-	}
+	exchange_bytes(fpu->fpr, state->st_space, sizeof(fpu->fpr), write);
+	/* FCW FSW FTW, opcode, addresses of the last instruction and its data */
+	exchange_bytes((void *)fpu + offsetof(struct kvm_fpu, fcw), state, 24, write);
+	exchange_bytes(&fpu->mxcsr, &state->mxcsr, sizeof(fpu->mxcsr), write);
+	exchange_bytes(fpu->xmm, state->xmm_space, sizeof(fpu->xmm), write);
 }
 
 static int set_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
@@ -151,7 +144,7 @@ static int set_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
 	/* A reserved bit of MXCSR would make the host's own restore fault. */
 	if (fpu->mxcsr & ~0xffffu)
 		return -EINVAL;
-	copy_fpu(vcpu, fpu, true);
+	exchange_fpu(vcpu, fpu, true);
 	vcpu->fpu.fpstate->regs.xsave.header.xfeatures |= XFEATURE_MASK_FPSSE;
 	return 0;
 }
@@ -253,7 +246,7 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 		return fault ?: fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data,
 							       kvml_supported_xcr0(), &vcpu->pkru);
 	case KVM_GET_FPU:
-		copy_fpu(vcpu, data, false);
+		exchange_fpu(vcpu, data, false);
 		return 0;
 	case KVM_SET_FPU:
 		return fault ?: set_fpu(vcpu, data);
@@ -328,9 +321,8 @@ static long loaded_ioctl(struct kvml_vcpu *vcpu, unsigned int command, unsigned 
 
 	switch (command) {
 	case KVM_GET_MSRS:
-		return kvml_msr_transfer(vcpu, user, false);
 	case KVM_SET_MSRS:
-		return kvml_msr_transfer(vcpu, user, true);
+		return kvml_msr_transfer(vcpu, user, command == KVM_SET_MSRS);
 	case KVM_SET_CPUID2:
 		return kvml_set_cpuid(vcpu, user);
 	case KVM_GET_CPUID2:
