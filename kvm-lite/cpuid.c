@@ -6,7 +6,6 @@
 #include "internal.h"
 
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 #include <asm/fpu/xcr.h>
 #include <uapi/asm/kvm_para.h>
 

@@ -2,8 +2,6 @@
 /* MSRs that the guest may read and write, and those user space saves; needs the vCPU loaded. */
 #include "internal.h"
 
-#include <linux/nospec.h>
-#include <linux/uaccess.h>
 #include <uapi/asm/kvm_para.h>
 
 /* Where an MSR lives, or whose it is. */

@@ -9,7 +9,6 @@
 
 #include <asm/pvclock.h>
 #include <linux/clocksource.h>
-#include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/timekeeping.h>
 
