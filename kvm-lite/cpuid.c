@@ -18,31 +18,6 @@ enum { EAX, EBX, ECX, EDX, REGISTERS };
 /* Of leaf 7 in ECX. */
 #define OSPKE_BIT	4
 
-/* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
-#define LEAF1_ECX	0x76da3203u
-/* x2APIC, TSC deadline and "hypervisor present" are the module's own. */
-#define LEAF1_ECX_OWN	(BIT(X2APIC_BIT) | BIT(24) | BIT(31))
-/* FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop. */
-#define LEAF1_EDX	0x0f8bfbffu
-/*
- * FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP AVX512IFMA
- * CLFLUSHOPT CLWB AVX512CD SHA AVX512BW AVX512VL
- */
-#define LEAF7_EBX	0xf1bf07abu
-/* AVX512_VBMI PKU UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
-#define LEAF7_ECX	0x00405f4eu
-/*
- * AVX512 4VNNIW 4FMAPS, fast short REP MOV, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE, AMX_BF16,
- * AVX512_FP16, AMX_TILE, AMX_INT8
- */
-#define LEAF7_EDX	0x03c0451cu
-/* AVX_VNNI, AVX512_BF16, fast zero-length and short REP, AMX_FP16, AVX_IFMA */
-#define LEAF71_EAX	0x00a01c30u
-/* XSAVEOPT XSAVEC XGETBV(1) XSAVES XFD */
-#define LEAFD1_EAX	0x1fu
-/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
-#define EXTENDED_ECX	0x00000121u
-#define EXTENDED_EDX	0x2c100800u
 #define ALL		{ ~0u, ~0u, ~0u, ~0u }
 
 #define XSAVE_LEAF	0xdu
@@ -61,19 +36,33 @@ static const struct rule {
 	u32 add[REGISTERS];
 } rules[] = {
 	{ 0, .keep = ALL },
-	/* The processor's number and count in EBX are for user space to fill in. */
-	{ 1, .keep = { ~0u, 0xff00, LEAF1_ECX, LEAF1_EDX }, .add = { [ECX] = LEAF1_ECX_OWN } },
+	/*
+	 * The processor's number and count in EBX are for user space to fill in.
+	 * ECX: SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND;
+	 * x2APIC, TSC deadline and "hypervisor present" are the module's own.
+	 * EDX: FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop.
+	 */
+	{ 1, .keep = { ~0u, 0xff00, 0x76da3203, 0x0f8bfbff },
+	     .add = { [ECX] = BIT(X2APIC_BIT) | BIT(24) | BIT(31) } },
 	{ 2, .keep = ALL },
 	/* Caches. Who shares them depends on a topology that user space makes. */
 	{ 4, 0, 7, true, { 0x3fff, ~0u, ~0u, ~0u } },
 	/* The LAPIC's timer never stops. */
 	{ 6, .add = { [EAX] = BIT(2) } },
-	/* TSC_ADJUST is the module's own. */
-	{ 7, 0, 0, true, { ~0u, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
-	{ 7, 1, 1, true, { LEAF71_EAX } },
-	/* XSAVE: the sizes, and the place of each component. */
+	/*
+	 * EBX: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP AVX512IFMA
+	 * CLFLUSHOPT CLWB AVX512CD SHA AVX512BW AVX512VL; TSC_ADJUST is the module's own.
+	 * ECX: AVX512_VBMI PKU UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID
+	 * EDX: AVX512 4VNNIW 4FMAPS, fast short REP MOV, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE,
+	 * AMX_BF16, AVX512_FP16, AMX_TILE, AMX_INT8
+	 */
+	{ 7, 0, 0, true, { ~0u, 0xf1bf07ab, 0x00405f4e, 0x03c0451c }, { [EBX] = BIT(1) } },
+	/* AVX_VNNI, AVX512_BF16, fast zero-length and short REP, AMX_FP16, AVX_IFMA */
+	{ 7, 1, 1, true, { 0x00a01c30 } },
+	/* XSAVE: sizes, its features, and the place of each component. */
 	{ XSAVE_LEAF, 0, 0, true },
-	{ XSAVE_LEAF, 1, 1, true, { [EAX] = LEAFD1_EAX } },
+	/* XSAVEOPT XSAVEC XGETBV(1) XSAVES XFD */
+	{ XSAVE_LEAF, 1, 1, true, { [EAX] = 0x1f } },
 	{ XSAVE_LEAF, 2, 31, true, ALL },
 	/* Tiles: their palettes, and what multiplies them. */
 	{ 0x1d, 0, 1, true, ALL },
@@ -81,7 +70,8 @@ static const struct rule {
 	{ SIGNATURE_LEAF, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
 	{ FEATURE_LEAF, .add = { KVM_FEATURES } },
 	{ 0x80000000, .keep = ALL },
-	{ 0x80000001, .keep = { ~0u, ~0u, EXTENDED_ECX, EXTENDED_EDX } },
+	/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
+	{ 0x80000001, .keep = { ~0u, ~0u, 0x00000121, 0x2c100800 } },
 	/* The processor's name. */
 	{ 0x80000002, .keep = ALL },
 	{ 0x80000003, .keep = ALL },
@@ -101,9 +91,10 @@ static const struct feature {
 	u64 xcr0;
 	u32 control;
 	/* Bits of registers that a guest may set only if its CPUID has the feature. */
-	u32 cr4, efer;
+	u32 cr4, efer, apic_base;
 } features[] = {
 	{ 1, 0, ECX, BIT(17), .cr4 = X86_CR4_PCIDE },
+	{ 1, 0, ECX, BIT(X2APIC_BIT), .apic_base = KVML_APIC_BASE_X2APIC },
 	{ 1, 0, ECX, BIT(26), .cr4 = X86_CR4_OSXSAVE },
 	{ 7, 0, EBX, BIT(0), .cr4 = X86_CR4_FSGSBASE },
 	{ 7, 0, EBX, BIT(7), .cr4 = X86_CR4_SMEP },
@@ -186,11 +177,13 @@ static int give(struct kvm_cpuid2 __user *user, const struct kvm_cpuid_entry2 *e
 
 /* ----- KVM_GET_SUPPORTED_CPUID ----- */
 
-static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 index)
+static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 index, u64 xcr0)
 {
+	const u32 last_basic = xcr0 & XFEATURE_MASK_XTILE_DATA ? TILES_LEAF : XSAVE_LEAF;
 	const u32 last = rule->leaf & BIT(31) ? boot_cpu_data.extended_cpuid_level :
 		boot_cpu_data.cpuid_level;
 	u32 *registers = &entry->eax;
+	const struct feature *feature;
 	u32 reg;
 
 	entry->function = rule->leaf;
@@ -200,27 +193,19 @@ static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 in
 		cpuid_count(rule->leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
 	for (reg = EAX; reg < REGISTERS; reg++)
 		registers[reg] = (registers[reg] & rule->keep[reg]) | rule->add[reg];
-}
-
-/* Takes away what needs more of the host than that its processor has it. */
-static void restrict_leaf(struct kvm_cpuid_entry2 *entry, u64 xcr0)
-{
-	const u32 last = xcr0 & XFEATURE_MASK_XTILE_DATA ? TILES_LEAF : XSAVE_LEAF;
-	const struct feature *feature;
-
-	if (entry->function == 0)
-		entry->eax = min(entry->eax, last);
-	if (entry->function == 0x80000000)
+	/* The leaves and indices that the rules know. */
+	if (rule->leaf == 0)
+		entry->eax = min(entry->eax, last_basic);
+	if (rule->leaf == 0x80000000)
 		entry->eax = min(entry->eax, 0x80000008u);
-	/* The indices that the rules know. */
-	if (entry->function == 7 && entry->index == 0)
+	if (rule->leaf == 7 && index == 0)
 		entry->eax = min(entry->eax, 1u);
 	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
 		const bool held = !(feature->xcr0 & ~xcr0) &&
 			!(feature->control & ~kvml_vmx.secondary);
 
-		if (!held && entry->function == feature->leaf && entry->index == feature->index)
-			(&entry->eax)[feature->reg] &= ~feature->bits;
+		if (!held && rule->leaf == feature->leaf && index == feature->index)
+			registers[feature->reg] &= ~feature->bits;
 	}
 }
 
@@ -241,8 +226,7 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 		for (index = rule->first; index <= rule->last; index++) {
 			if (rule->leaf == XSAVE_LEAF && index > 1 && !(xcr0 & BIT_ULL(index)))
 				continue;
-			fill(&entries[count], rule, index);
-			restrict_leaf(&entries[count++], xcr0);
+			fill(&entries[count++], rule, index, xcr0);
 		}
 	}
 	entry = find_leaf(entries, count, XSAVE_LEAF, 0);
@@ -260,18 +244,6 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 static struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 index)
 {
 	return find_leaf(vcpu->cpuid, vcpu->cpuid_count, leaf, index);
-}
-
-static bool has_feature(struct kvml_vcpu *vcpu, u32 leaf, u32 reg, u32 bits)
-{
-	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, 0);
-
-	return entry && ((&entry->eax)[reg] & bits);
-}
-
-bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
-{
-	return has_feature(vcpu, 1, ECX, BIT(X2APIC_BIT));
 }
 
 void kvml_cpuid(struct kvml_vcpu *vcpu)
@@ -314,11 +286,16 @@ static void limit_registers(struct kvml_vcpu *vcpu)
 
 	vcpu->cr4_reserved = 0;
 	vcpu->efer_reserved = 0;
+	vcpu->apic_base_reserved = 0;
 	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
-		if (has_feature(vcpu, feature->leaf, feature->reg, feature->bits))
+		const struct kvm_cpuid_entry2 *entry =
+			vcpu_leaf(vcpu, feature->leaf, feature->index);
+
+		if (entry && ((&entry->eax)[feature->reg] & feature->bits))
 			continue;
 		vcpu->cr4_reserved |= feature->cr4;
 		vcpu->efer_reserved |= feature->efer;
+		vcpu->apic_base_reserved |= feature->apic_base;
 	}
 	vcpu->xcr0_reserved = ~(xsave ? (u64)xsave->edx << 32 | xsave->eax : XFEATURE_MASK_FP);
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;

@@ -82,19 +82,12 @@ bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_mess
 {
 	if (!kvml_apic_hardware_enabled(apic))
 		return false;
-	switch (message->shorthand) {
-	case KVML_APIC_ALL:
-		return true;
-	case KVML_APIC_ALL_BUT_SELF:
-		return apic != source;
-	default:
-		break;
-	}
+	if (message->shorthand >= KVML_APIC_ALL)
+		return message->shorthand == KVML_APIC_ALL || apic != source;
 	if (is_broadcast(message))
 		return true;
-	if (message->logical)
-		return matches_logical(apic, message->destination);
-	return message->destination == apic->id;
+	return message->logical ? matches_logical(apic, message->destination) :
+				  message->destination == apic->id;
 }
 
 bool kvml_apic_names_one(const struct kvml_apic_message *message)
@@ -197,14 +190,12 @@ int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 	return 0;
 }
 
-int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic)
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 {
 	const u64 modes = KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE;
 	const u64 old_mode = apic->base & modes;
 	const u64 new_mode = value & modes;
 
-	if (new_mode == modes && !x2apic)
-		return -EINVAL;
 	/* SDM, "x2APIC State Transitions": not from off to x2APIC, not from x2APIC to xAPIC. */
 	if ((old_mode == 0 && new_mode == modes) ||
 	    (old_mode == modes && new_mode == KVML_APIC_BASE_ENABLE))

@@ -135,10 +135,10 @@ static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
 }
 
 /*
- * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, x2APIC where
- * @x2apic is false, or a mode that cannot follow the present one.
+ * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, or a mode that cannot
+ * follow the present one.
  */
-int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic);
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits);
 /* User space sets it (KVM_SET_SREGS, KVM_SET_MSRS): any valid mode may follow any other. */
 int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits);
 

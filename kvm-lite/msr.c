@@ -231,9 +231,10 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		kvml_clock_write_wall(vcpu->vm, value);
 		break;
 	case BASE_OF_APIC:
-		return host ? kvml_apic_restore_base(apic, value, vcpu->physical_bits) :
-			kvml_apic_write_base(apic, value, vcpu->physical_bits,
-					     kvml_cpuid_has_x2apic(vcpu));
+		if (host)
+			return kvml_apic_restore_base(apic, value, vcpu->physical_bits);
+		return value & vcpu->apic_base_reserved ? -EINVAL :
+			kvml_apic_write_base(apic, value, vcpu->physical_bits);
 	case EXTENDED_FEATURES:
 		return kvml_set_efer(vcpu, value);
 	case CONSTANT:

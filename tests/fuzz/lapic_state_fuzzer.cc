@@ -83,7 +83,7 @@ void run(kvml_apic& apic, const Step& step) {
       kvml_apic_msr_read(&apic, step.place, &ignored);
       break;
     case 5:
-      kvml_apic_write_base(&apic, step.value, kPhysicalBits, (step.argument & 1) != 0);
+      kvml_apic_write_base(&apic, step.value, kPhysicalBits);
       break;
     case 6:
       kvml_apic_restore_base(&apic, KVML_APIC_DEFAULT_BASE | (step.value & 0xf00), kPhysicalBits);
