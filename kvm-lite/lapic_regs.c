@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-#include <linux/kvm.h>
-
 #define TIMER_MODE	0x00060000u
 #define TIMER_PERIODIC	0x00020000u
 #define TIMER_DEADLINE	0x00040000u
@@ -162,15 +160,14 @@ static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination)
 {
 	const bool wide = kvml_apic_is_x2apic(apic);
 	const u8 delivery = (command >> 8) & 7;
-	/* Level and trigger mode have a meaning for INIT only (SDM, table of valid combinations). */
+	/* Edge-triggered, whatever it says, but for INIT (SDM, table of valid combinations). */
 	const struct kvml_apic_message message = {
 		.destination = wide ? destination : destination >> 24,
 		.vector = command & VECTOR_MASK,
 		.delivery = delivery,
 		.shorthand = (command >> 18) & 3,
 		.logical = command & BIT(11),
-		.deasserted = delivery == KVML_APIC_INIT &&
-			(command & BIT(15)) && !(command & BIT(14)),
+		.deasserted = (command & BIT(15)) && !(command & BIT(14)),
 		.wide = wide,
 		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY,
 	};
@@ -313,36 +310,26 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value)
 
 /* ----- What user space saves and restores ----- */
 
-void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state)
+void kvml_apic_save(const struct kvml_apic *apic, u32 *page)
 {
-	u32 index, value;
-
-	memset(state->regs, 0, sizeof(state->regs));
-	for (index = 0; index < KVML_APIC_REGISTERS; index++) {
-		/* The ABI keeps the id in the xAPIC's place without KVM_CAP_X2APIC_API. */
-		value = index == KVML_APIC_ID ? apic->id << 24 : read_register(apic, index);
-		memcpy(&state->regs[index * 16], &value, sizeof(value));
-	}
-}
-
-static u32 saved(const struct kvm_lapic_state *state, u32 index)
-{
-	u32 value;
-
-	memcpy(&value, &state->regs[index * 16], sizeof(value));
-	return value;
-}
-
-int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state)
-{
-	u32 count = saved(state, KVML_APIC_TIMER_CURRENT);
 	u32 index;
 
-	if (saved(state, KVML_APIC_ID) >> 24 != apic->id)
+	for (index = 0; index < KVML_APIC_REGISTERS; index++)
+		page[4 * index] = read_register(apic, index);
+	/* The ABI keeps the id in the xAPIC's place without KVM_CAP_X2APIC_API. */
+	page[4 * KVML_APIC_ID] = apic->id << 24;
+}
+
+int kvml_apic_restore(struct kvml_apic *apic, const u32 *page)
+{
+	u32 count = page[4 * KVML_APIC_TIMER_CURRENT];
+	u32 index;
+
+	if (page[4 * KVML_APIC_ID] >> 24 != apic->id)
 		return -EINVAL;
 	kvml_apic_reset(apic);
 	for (index = 0; index < KVML_APIC_REGISTERS; index++)
-		apic->regs[index] = saved(state, index) & registers[index].kept;
+		apic->regs[index] = page[4 * index] & registers[index].kept;
 	for (index = KVML_APIC_ISR; index <= KVML_APIC_IRR; index += 8)
 		apic->regs[index] &= ~0u << FIRST_LEGAL_VECTOR;
 	if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
