@@ -14,8 +14,6 @@
 #include <linux/hashtable.h>
 #include <linux/hrtimer.h>
 #include <linux/kvm.h>
-#include <linux/list.h>
-#include <linux/spinlock.h>
 #include <asm/pvclock-abi.h>
 
 #include "irq_routing.h"

@@ -194,20 +194,7 @@ static int queue_interrupt(struct kvml_vcpu *vcpu, const struct kvm_interrupt *i
 	return 0;
 }
 
-/* KVM_SET_VAPIC_ADDR: no page shows the guest its TPR, which is what address 0 asks for. */
-static int set_vapic(struct kvml_vcpu *vcpu, const struct kvm_vapic_addr *page)
-{
-	return page->vapic_addr || !vcpu->vm->split_irqchip ? -EINVAL : 0;
-}
-
 /* ----- ioctls ----- */
-
-/* As long as the command's number says; but XSAVE areas have grown. */
-static size_t structure_bytes(struct kvml_vcpu *vcpu, unsigned int command)
-{
-	return command == KVM_GET_XSAVE2 || command == KVM_SET_XSAVE ? vcpu->fpu.uabi_size :
-								       _IOC_SIZE(command);
-}
 
 /* What takes or gives one structure. @data is zero, or what user space gave unless @fault says no. */
 static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, int fault)
@@ -237,7 +224,7 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 		return fault ?: set_debugregs(vcpu, data);
 	case KVM_GET_XSAVE:
 	case KVM_GET_XSAVE2:
-		if (structure_bytes(vcpu, command) < vcpu->fpu.uabi_size)
+		if (command == KVM_GET_XSAVE && vcpu->fpu.uabi_size > sizeof(struct kvm_xsave))
 			return -EINVAL;
 		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, data, vcpu->fpu.uabi_size,
 					       kvml_supported_xcr0(), vcpu->pkru);
@@ -269,7 +256,8 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 	case KVM_INTERRUPT:
 		return fault ?: queue_interrupt(vcpu, data);
 	case KVM_SET_VAPIC_ADDR:
-		return fault ?: set_vapic(vcpu, data);
+		/* No page shows the guest its TPR, which is what address 0 asks for. */
+		return fault ?: no_lapic ?: *(u64 *)data ? -EINVAL : 0;
 	default:
 		return -ENOTTY;
 	}
@@ -277,7 +265,9 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 
 static long structure_ioctl(struct kvml_vcpu *vcpu, unsigned int command, void __user *user)
 {
-	const size_t bytes = structure_bytes(vcpu, command);
+	/* As long as the command's number says; but XSAVE areas have grown. */
+	const size_t bytes = command == KVM_GET_XSAVE2 || command == KVM_SET_XSAVE ?
+		vcpu->fpu.uabi_size : _IOC_SIZE(command);
 	void *data = kzalloc(bytes, GFP_KERNEL_ACCOUNT);
 	int fault = 0;
 	long outcome;
