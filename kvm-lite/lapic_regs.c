@@ -101,27 +101,17 @@ static void start_counting(struct kvml_apic *apic, u32 count)
 	kvml_apic_timer_changed(apic);
 }
 
-static void write_lvt_timer(struct kvml_apic *apic, u32 value)
+static void change_timer_mode(struct kvml_apic *apic, u32 value)
 {
 	const u32 old_mode = timer_mode(apic);
 	const u32 new_mode = value & TIMER_MODE;
 
-	apic->regs[KVML_APIC_LVT_TIMER] = value;
 	/* One-shot to periodic goes on counting; all else disarms (SDM, "TSC-Deadline Mode"). */
 	if (old_mode == new_mode || (old_mode <= TIMER_PERIODIC && new_mode <= TIMER_PERIODIC))
 		return;
 	apic->tsc_deadline = 0;
 	apic->regs[KVML_APIC_TIMER_INITIAL] = 0;
 	start_counting(apic, 0);
-}
-
-static void write_divide(struct kvml_apic *apic, u32 value)
-{
-	const u32 count = current_count(apic);
-
-	apic->regs[KVML_APIC_TIMER_DIVIDE] = value;
-	if (count)
-		start_counting(apic, count);
 }
 
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline)
@@ -204,6 +194,7 @@ static u32 read_register(const struct kvml_apic *apic, u32 index)
 static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 {
 	u32 kept = (u32)value & registers[index].kept;
+	u32 count;
 
 	switch (index) {
 	case KVML_APIC_EOI:
@@ -225,7 +216,7 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 		if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 			kept |= LVT_MASKED;
 		if (index == KVML_APIC_LVT_TIMER)
-			write_lvt_timer(apic, kept);
+			change_timer_mode(apic, kept);
 		break;
 	case KVML_APIC_TIMER_INITIAL:
 		if (timer_mode(apic) > TIMER_PERIODIC)
@@ -233,7 +224,10 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 		start_counting(apic, kept);
 		break;
 	case KVML_APIC_TIMER_DIVIDE:
-		write_divide(apic, kept);
+		count = current_count(apic);
+		apic->regs[KVML_APIC_TIMER_DIVIDE] = kept;
+		if (count)
+			start_counting(apic, count);
 		break;
 	case KVML_APIC_SELF_IPI:
 		send_ipi(apic, (u32)value | KVML_APIC_SELF << 18, 0);

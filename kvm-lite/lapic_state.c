@@ -145,6 +145,8 @@ void apic_end_of_interrupt(struct kvml_apic *apic)
 
 /* ----- Modes and reset ----- */
 
+#define MODES	(KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE)
+
 void kvml_apic_reset(struct kvml_apic *apic)
 {
 	memset(apic->regs, 0, sizeof(apic->regs));
@@ -165,21 +167,13 @@ void kvml_apic_power_up(struct kvml_apic *apic, u32 id)
 	kvml_apic_reset(apic);
 }
 
-static bool base_is_valid(u64 value, u8 physical_bits)
-{
-	const u64 modes = KVML_APIC_BASE_BSP | KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE;
-	const u64 address = value & ~(KVML_APIC_PAGE_SIZE - 1ULL);
-
-	if ((value & ~modes) != address || (physical_bits < 64 && value >> physical_bits))
-		return false;
-	return (value & KVML_APIC_BASE_ENABLE) || !(value & KVML_APIC_BASE_X2APIC);
-}
-
 int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 {
+	const u64 reserved = (KVML_APIC_PAGE_SIZE - 1) & ~(MODES | KVML_APIC_BASE_BSP);
 	const u64 changed = apic->base ^ value;
 
-	if (!base_is_valid(value, physical_bits))
+	if ((value & reserved) || value >> physical_bits ||
+	    (value & MODES) == KVML_APIC_BASE_X2APIC)
 		return -EINVAL;
 	WRITE_ONCE(apic->base, value);
 	/* What comes back when it is enabled again is the state after reset. */
@@ -192,13 +186,12 @@ int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 
 int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 {
-	const u64 modes = KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE;
-	const u64 old_mode = apic->base & modes;
-	const u64 new_mode = value & modes;
+	const u64 old_mode = apic->base & MODES;
+	const u64 new_mode = value & MODES;
 
 	/* SDM, "x2APIC State Transitions": not from off to x2APIC, not from x2APIC to xAPIC. */
-	if ((old_mode == 0 && new_mode == modes) ||
-	    (old_mode == modes && new_mode == KVML_APIC_BASE_ENABLE))
+	if ((old_mode == 0 && new_mode == MODES) ||
+	    (old_mode == MODES && new_mode == KVML_APIC_BASE_ENABLE))
 		return -EINVAL;
 	return kvml_apic_restore_base(apic, value, physical_bits);
 }
