@@ -8,8 +8,7 @@
 enum home {
 	X2APIC, SYSTEM_TIME, WALL_CLOCK, TSC, TSC_ADJUST, TSC_DEADLINE, BASE_OF_APIC,
 	EXTENDED_FEATURES, XFD,
-	CONSTANT,	/* nowhere: reads give .place */
-	IGNORING,	/* likewise, and writes have no effect */
+	NOWHERE,	/* reads give .place, writes have no effect */
 	IN_PROCESSOR,	/* while the vCPU is loaded */
 	IN_VMCS,	/* .place is the field */
 	KEPT,		/* in struct kvml_vcpu, as are all others whose .place is an offset there */
@@ -18,7 +17,7 @@ enum home {
 
 /* What may be written. */
 enum check {
-	ANYTHING, NOTHING, CANONICAL, NO_UPPER_HALF, TILES, PAT_TYPES, MTRR_DEFAULT, MTRR_FIXED,
+	ANYTHING, ZERO, NOTHING, CANONICAL, NO_UPPER_HALF, TILES, PAT_TYPES, MTRR_DEFAULT, MTRR_FIXED,
 	MTRR_VARIABLE,
 };
 
@@ -58,14 +57,14 @@ static const struct known_msr {
 	{ MSR_SYSCALL_MASK, LOADED, NO_UPPER_HALF, SAVED, .place = AT(msr.fmask) },
 	{ MSR_TSC_AUX, LOADED, NO_UPPER_HALF, SAVED, .place = AT(msr.tsc_aux) },
 	/* No state of the supervisor's is offered. */
-	{ MSR_IA32_XSS, IGNORING, NOTHING },
+	{ MSR_IA32_XSS, NOWHERE, ZERO },
 	{ MSR_IA32_XFD, XFD, TILES, SAVED },
 	{ MSR_IA32_XFD_ERR, KEPT, TILES, SAVED, .place = AT(msr.xfd_err) },
 	/* Intel processors take no SYSCALL from compatibility mode: it is only kept. */
 	{ MSR_CSTAR, KEPT, CANONICAL, SAVED, .place = AT(msr.cstar) },
 	/* A guest writes 0 to read the revision; loading microcode has no effect. */
-	{ MSR_IA32_UCODE_REV, IGNORING },
-	{ MSR_IA32_UCODE_WRITE, IGNORING },
+	{ MSR_IA32_UCODE_REV, NOWHERE },
+	{ MSR_IA32_UCODE_WRITE, NOWHERE },
 	{ MSR_IA32_MCG_STATUS, KEPT, SAVED, .place = AT(msr.mcg_status) },
 	/* The guest is told of no banks, but some monitors set these unasked. */
 	{ MSR_IA32_MCG_CTL, KEPT, .place = AT(msr.mcg_control) },
@@ -76,14 +75,14 @@ static const struct known_msr {
 	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, .place = AT(msr.mtrr_fixed[3]) },
 	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, .place = AT(msr.mtrr_variable) },
 	/* Eight variable ranges, fixed ranges, write combining. */
-	{ MSR_MTRRcap, CONSTANT, .place = 8 | BIT(8) | BIT(10) },
+	{ MSR_MTRRcap, NOWHERE, NOTHING, .place = 8 | BIT(8) | BIT(10) },
 	/* Locked by the firmware, nothing enabled. */
-	{ MSR_IA32_FEAT_CTL, CONSTANT, .place = FEAT_CTL_LOCKED },
-	{ MSR_IA32_MCG_CAP, CONSTANT },
-	{ MSR_IA32_PLATFORM_ID, CONSTANT },
-	{ MSR_SMI_COUNT, CONSTANT },
+	{ MSR_IA32_FEAT_CTL, NOWHERE, NOTHING, .place = FEAT_CTL_LOCKED },
+	{ MSR_IA32_MCG_CAP, NOWHERE, NOTHING },
+	{ MSR_IA32_PLATFORM_ID, NOWHERE, NOTHING },
+	{ MSR_SMI_COUNT, NOWHERE, NOTHING },
 	/* Fast strings; branch trace and PEBS unavailable. */
-	{ MSR_IA32_MISC_ENABLE, IGNORING, SAVED, .place = BIT(0) | BIT(11) | BIT(12) },
+	{ MSR_IA32_MISC_ENABLE, NOWHERE, SAVED, .place = BIT(0) | BIT(11) | BIT(12) },
 };
 
 static const struct known_msr *find(u32 index)
@@ -130,8 +129,7 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 	case XFD:
 		*value = vcpu->fpu.fpstate->xfd;
 		break;
-	case CONSTANT:
-	case IGNORING:
+	case NOWHERE:
 		*value = msr->place;
 		break;
 	default:
@@ -141,23 +139,23 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 	return 0;
 }
 
-/* Each byte is a memory type: 0, 1 or 4 to 7, so bit 1 comes only with bit 2. */
-static bool are_memory_types(u64 value)
+/*
+ * Each byte is a memory type: 0, 1 or 4 to 7, so bit 1 comes only with bit 2. Without @pat not 7
+ * (uncached unless an MTRR says otherwise), so bit 0 comes only without bit 1.
+ */
+static bool are_memory_types(u64 value, bool pat)
 {
-	return !(value & 0xf8f8f8f8f8f8f8f8) && !(value & ~(value >> 1) & 0x0202020202020202);
-}
-
-/* Type 7 (uncached unless an MTRR says otherwise) is none for MTRRs. */
-static bool are_mtrr_types(u64 value)
-{
-	return are_memory_types(value) && !(value & (value >> 1) & 0x0101010101010101);
+	return !(value & 0xf8f8f8f8f8f8f8f8) && !(value & ~(value >> 1) & 0x0202020202020202) &&
+		(pat || !(value & (value >> 1) & 0x0101010101010101));
 }
 
 static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u32 index, u64 value)
 {
 	switch (msr->check) {
-	case NOTHING:
+	case ZERO:
 		return !value;
+	case NOTHING:
+		return false;
 	case TILES:
 		return !(value & (~(u64)XFEATURE_MASK_XTILE_DATA | vcpu->xcr0_reserved));
 	case CANONICAL:
@@ -165,16 +163,17 @@ static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u
 	case NO_UPPER_HALF:
 		return !(value >> 32);
 	case PAT_TYPES:
-		return are_memory_types(value);
+		return are_memory_types(value, true);
 	case MTRR_DEFAULT:
-		return are_mtrr_types((u8)value) && !(value & ~0xcffULL);
+		return are_memory_types((u8)value, false) && !(value & ~0xcffULL);
 	case MTRR_FIXED:
-		return are_mtrr_types(value);
+		return are_memory_types(value, false);
 	case MTRR_VARIABLE:
 		if (value >> vcpu->physical_bits)
 			return false;
 		/* Bases and masks take turns. */
-		return index & 1 ? !(value & 0x7ff) : are_mtrr_types((u8)value) && !(value & 0xf00);
+		return index & 1 ? !(value & 0x7ff) :
+				   are_memory_types((u8)value, false) && !(value & 0xf00);
 	default:
 		return true;
 	}
@@ -237,8 +236,6 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 			kvml_apic_write_base(apic, value, vcpu->physical_bits);
 	case EXTENDED_FEATURES:
 		return kvml_set_efer(vcpu, value);
-	case CONSTANT:
-		return -EINVAL;
 	case TSC:
 		write_tsc(vcpu, value, host);
 		break;
