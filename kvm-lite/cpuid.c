@@ -12,7 +12,6 @@
 enum { EAX, EBX, ECX, EDX, REGISTERS };
 
 /* Of leaf 1 in ECX, but APIC in EDX. */
-#define X2APIC_BIT	21
 #define OSXSAVE_BIT	27
 #define APIC_BIT	9
 /* Of leaf 7 in ECX. */
@@ -22,7 +21,6 @@ enum { EAX, EBX, ECX, EDX, REGISTERS };
 
 #define XSAVE_LEAF	0xdu
 #define TILES_LEAF	0x1eu
-#define SIGNATURE_LEAF	0x40000000u
 #define FEATURE_LEAF	0x40000001u
 #define KVM_FEATURES	(BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | \
 			 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT))
@@ -34,8 +32,9 @@ static const struct rule {
 	bool indexed;
 	u32 keep[REGISTERS];
 	u32 add[REGISTERS];
+	u32 most;		/* if not 0, of leaves or indices that EAX counts */
 } rules[] = {
-	{ 0, .keep = ALL },
+	{ 0, .keep = ALL, .most = TILES_LEAF },
 	/*
 	 * The processor's number and count in EBX are for user space to fill in.
 	 * ECX: SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND;
@@ -43,7 +42,7 @@ static const struct rule {
 	 * EDX: FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop.
 	 */
 	{ 1, .keep = { ~0u, 0xff00, 0x76da3203, 0x0f8bfbff },
-	     .add = { [ECX] = BIT(X2APIC_BIT) | BIT(24) | BIT(31) } },
+	     .add = { [ECX] = BIT(21) | BIT(24) | BIT(31) } },
 	{ 2, .keep = ALL },
 	/* Caches. Who shares them depends on a topology that user space makes. */
 	{ 4, 0, 7, true, { 0x3fff, ~0u, ~0u, ~0u } },
@@ -56,7 +55,7 @@ static const struct rule {
 	 * EDX: AVX512 4VNNIW 4FMAPS, fast short REP MOV, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE,
 	 * AMX_BF16, AVX512_FP16, AMX_TILE, AMX_INT8
 	 */
-	{ 7, 0, 0, true, { ~0u, 0xf1bf07ab, 0x00405f4e, 0x03c0451c }, { [EBX] = BIT(1) } },
+	{ 7, 0, 0, true, { ~0u, 0xf1bf07ab, 0x00405f4e, 0x03c0451c }, { [EBX] = BIT(1) }, 1 },
 	/* AVX_VNNI, AVX512_BF16, fast zero-length and short REP, AMX_FP16, AVX_IFMA */
 	{ 7, 1, 1, true, { 0x00a01c30 } },
 	/* XSAVE: sizes, its features, and the place of each component. */
@@ -67,9 +66,9 @@ static const struct rule {
 	/* Tiles: their palettes, and what multiplies them. */
 	{ 0x1d, 0, 1, true, ALL },
 	{ TILES_LEAF, 0, 0, true, ALL },
-	{ SIGNATURE_LEAF, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
+	{ 0x40000000, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
 	{ FEATURE_LEAF, .add = { KVM_FEATURES } },
-	{ 0x80000000, .keep = ALL },
+	{ 0x80000000, .keep = ALL, .most = 0x80000008 },
 	/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
 	{ 0x80000001, .keep = { ~0u, ~0u, 0x00000121, 0x2c100800 } },
 	/* The processor's name. */
@@ -94,7 +93,7 @@ static const struct feature {
 	u32 cr4, efer, apic_base;
 } features[] = {
 	{ 1, 0, ECX, BIT(17), .cr4 = X86_CR4_PCIDE },
-	{ 1, 0, ECX, BIT(X2APIC_BIT), .apic_base = KVML_APIC_BASE_X2APIC },
+	{ 1, 0, ECX, BIT(21), .apic_base = KVML_APIC_BASE_X2APIC },
 	{ 1, 0, ECX, BIT(26), .cr4 = X86_CR4_OSXSAVE },
 	{ 7, 0, EBX, BIT(0), .cr4 = X86_CR4_FSGSBASE },
 	{ 7, 0, EBX, BIT(7), .cr4 = X86_CR4_SMEP },
@@ -179,7 +178,6 @@ static int give(struct kvm_cpuid2 __user *user, const struct kvm_cpuid_entry2 *e
 
 static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 index, u64 xcr0)
 {
-	const u32 last_basic = xcr0 & XFEATURE_MASK_XTILE_DATA ? TILES_LEAF : XSAVE_LEAF;
 	const u32 last = rule->leaf & BIT(31) ? boot_cpu_data.extended_cpuid_level :
 		boot_cpu_data.cpuid_level;
 	u32 *registers = &entry->eax;
@@ -193,13 +191,10 @@ static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 in
 		cpuid_count(rule->leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
 	for (reg = EAX; reg < REGISTERS; reg++)
 		registers[reg] = (registers[reg] & rule->keep[reg]) | rule->add[reg];
-	/* The leaves and indices that the rules know. */
-	if (rule->leaf == 0)
-		entry->eax = min(entry->eax, last_basic);
-	if (rule->leaf == 0x80000000)
-		entry->eax = min(entry->eax, 0x80000008u);
-	if (rule->leaf == 7 && index == 0)
-		entry->eax = min(entry->eax, 1u);
+	if (rule->most)
+		entry->eax = min(entry->eax, rule->most);
+	if (rule->leaf == 0 && !(xcr0 & XFEATURE_MASK_XTILE_DATA))
+		entry->eax = min(entry->eax, XSAVE_LEAF);
 	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
 		const bool held = !(feature->xcr0 & ~xcr0) &&
 			!(feature->control & ~kvml_vmx.secondary);
@@ -321,15 +316,13 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 	xsave = find_leaf(entries, header.nent, XSAVE_LEAF, 0);
 	outcome = fpu_enable_guest_xfd_features(&vcpu->fpu, xsave ? xsave->eax &
 						XFEATURE_MASK_XTILE_DATA : 0);
-	if (outcome) {
-		kfree(entries);
-		return outcome;
+	if (!outcome) {
+		swap(vcpu->cpuid, entries);
+		vcpu->cpuid_count = header.nent;
+		limit_registers(vcpu);
 	}
-	kfree(vcpu->cpuid);
-	vcpu->cpuid = entries;
-	vcpu->cpuid_count = header.nent;
-	limit_registers(vcpu);
-	return 0;
+	kfree(entries);
+	return outcome;
 }
 
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
