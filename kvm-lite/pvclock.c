@@ -9,7 +9,6 @@
 
 #include <asm/pvclock.h>
 #include <linux/clocksource.h>
-#include <linux/math64.h>
 #include <linux/timekeeping.h>
 
 #define CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
@@ -59,17 +58,17 @@ static void write_versioned(struct kvml_vm *vm, u64 gpa, void *data, u32 size)
 void kvml_clock_write_wall(struct kvml_vm *vm, u64 gpa)
 {
 	struct pvclock_wall_clock wall = {};
-	u64 boot_ns, remainder;
+	struct timespec64 boot;
 
 	WRITE_ONCE(vm->wall_clock_msr, gpa);
 	if (!gpa)
 		return;
 	mutex_lock(&vm->lock);
-	boot_ns = ktime_get_real_ns() -
-		__pvclock_read_cycles(&vm->clock.reference, rdtsc_ordered());
+	boot = ns_to_timespec64(ktime_get_real_ns() -
+				__pvclock_read_cycles(&vm->clock.reference, rdtsc_ordered()));
 	mutex_unlock(&vm->lock);
-	wall.sec = div64_u64_rem(boot_ns, NSEC_PER_SEC, &remainder);
-	wall.nsec = remainder;
+	wall.sec = boot.tv_sec;
+	wall.nsec = boot.tv_nsec;
 	write_versioned(vm, gpa, &wall, sizeof(wall));
 }
 

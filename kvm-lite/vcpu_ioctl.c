@@ -163,12 +163,6 @@ static int set_xcrs(struct kvml_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 	return kvml_set_xcr0(vcpu, xcrs->xcrs[0].value);
 }
 
-static void get_mp_state(struct kvml_vcpu *vcpu, struct kvm_mp_state *state)
-{
-	kvml_accept_requests(vcpu);
-	state->mp_state = vcpu->mp_state;
-}
-
 static int set_mp_state(struct kvml_vcpu *vcpu, const struct kvm_mp_state *state)
 {
 	const bool startup = state->mp_state == KVM_MP_STATE_SIPI_RECEIVED;
@@ -249,7 +243,8 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 	case KVM_SET_LAPIC:
 		return no_lapic ?: fault ?: kvml_apic_restore(&vcpu->lapic.apic, data);
 	case KVM_GET_MP_STATE:
-		get_mp_state(vcpu, data);
+		kvml_accept_requests(vcpu);
+		((struct kvm_mp_state *)data)->mp_state = vcpu->mp_state;
 		return 0;
 	case KVM_SET_MP_STATE:
 		return fault ?: set_mp_state(vcpu, data);
