@@ -6,50 +6,21 @@
 #include "internal.h"
 
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 #include <asm/fpu/xcr.h>
 #include <uapi/asm/kvm_para.h>
 
 enum { EAX, EBX, ECX, EDX, REGISTERS };
 
 /* Of leaf 1 in ECX, but APIC in EDX. */
-#define X2APIC_BIT	21
 #define OSXSAVE_BIT	27
 #define APIC_BIT	9
 /* Of leaf 7 in ECX. */
-#define PKU_BIT		3
 #define OSPKE_BIT	4
 
-/* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
-#define LEAF1_ECX	0x76da3203u
-/* x2APIC, TSC deadline and "hypervisor present" are the module's own. */
-#define LEAF1_ECX_OWN	(BIT(X2APIC_BIT) | BIT(24) | BIT(31))
-/* FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop. */
-#define LEAF1_EDX	0x0f8bfbffu
-/*
- * FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP AVX512IFMA
- * CLFLUSHOPT CLWB AVX512CD SHA AVX512BW AVX512VL
- */
-#define LEAF7_EBX	0xf1bf07abu
-/* AVX512_VBMI PKU UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID */
-#define LEAF7_ECX	0x00405f4eu
-/*
- * AVX512 4VNNIW 4FMAPS, fast short REP MOV, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE, AMX_BF16,
- * AVX512_FP16, AMX_TILE, AMX_INT8
- */
-#define LEAF7_EDX	0x03c0451cu
-/* AVX_VNNI, AVX512_BF16, fast zero-length and short REP, AMX_FP16, AVX_IFMA */
-#define LEAF71_EAX	0x00a01c30u
-/* XSAVEOPT XSAVEC XGETBV(1) XSAVES XFD */
-#define LEAFD1_EAX	0x1fu
-/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
-#define EXTENDED_ECX	0x00000121u
-#define EXTENDED_EDX	0x2c100800u
 #define ALL		{ ~0u, ~0u, ~0u, ~0u }
 
 #define XSAVE_LEAF	0xdu
 #define TILES_LEAF	0x1eu
-#define SIGNATURE_LEAF	0x40000000u
 #define FEATURE_LEAF	0x40000001u
 #define KVM_FEATURES	(BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | \
 			 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT))
@@ -61,29 +32,45 @@ static const struct rule {
 	bool indexed;
 	u32 keep[REGISTERS];
 	u32 add[REGISTERS];
+	u32 most;		/* if not 0, of leaves or indices that EAX counts */
 } rules[] = {
-	{ 0, .keep = ALL },
-	/* The processor's number and count in EBX are for user space to fill in. */
-	{ 1, .keep = { ~0u, 0xff00, LEAF1_ECX, LEAF1_EDX }, .add = { [ECX] = LEAF1_ECX_OWN } },
+	{ 0, .keep = ALL, .most = TILES_LEAF },
+	/*
+	 * The processor's number and count in EBX are for user space to fill in.
+	 * ECX: SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND;
+	 * x2APIC, TSC deadline and "hypervisor present" are the module's own.
+	 * EDX: FPU to SSE2 without PSN, DS, ACPI, HTT and what follows SSE2 but self-snoop.
+	 */
+	{ 1, .keep = { ~0u, 0xff00, 0x76da3203, 0x0f8bfbff },
+	     .add = { [ECX] = BIT(21) | BIT(24) | BIT(31) } },
 	{ 2, .keep = ALL },
 	/* Caches. Who shares them depends on a topology that user space makes. */
 	{ 4, 0, 7, true, { 0x3fff, ~0u, ~0u, ~0u } },
 	/* The LAPIC's timer never stops. */
 	{ 6, .add = { [EAX] = BIT(2) } },
-	/* TSC_ADJUST is the module's own. */
-	{ 7, 0, 0, true, { ~0u, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX }, { [EBX] = BIT(1) } },
-	{ 7, 1, 1, true, { LEAF71_EAX } },
-	/* XSAVE: the sizes, and the place of each component. */
+	/*
+	 * EBX: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP AVX512IFMA
+	 * CLFLUSHOPT CLWB AVX512CD SHA AVX512BW AVX512VL; TSC_ADJUST is the module's own.
+	 * ECX: AVX512_VBMI PKU UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID
+	 * EDX: AVX512 4VNNIW 4FMAPS, fast short REP MOV, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE,
+	 * AMX_BF16, AVX512_FP16, AMX_TILE, AMX_INT8
+	 */
+	{ 7, 0, 0, true, { ~0u, 0xf1bf07ab, 0x00405f4e, 0x03c0451c }, { [EBX] = BIT(1) }, 1 },
+	/* AVX_VNNI, AVX512_BF16, fast zero-length and short REP, AMX_FP16, AVX_IFMA */
+	{ 7, 1, 1, true, { 0x00a01c30 } },
+	/* XSAVE: sizes, its features, and the place of each component. */
 	{ XSAVE_LEAF, 0, 0, true },
-	{ XSAVE_LEAF, 1, 1, true, { [EAX] = LEAFD1_EAX } },
+	/* XSAVEOPT XSAVEC XGETBV(1) XSAVES XFD */
+	{ XSAVE_LEAF, 1, 1, true, { [EAX] = 0x1f } },
 	{ XSAVE_LEAF, 2, 31, true, ALL },
 	/* Tiles: their palettes, and what multiplies them. */
 	{ 0x1d, 0, 1, true, ALL },
 	{ TILES_LEAF, 0, 0, true, ALL },
-	{ SIGNATURE_LEAF, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
+	{ 0x40000000, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
 	{ FEATURE_LEAF, .add = { KVM_FEATURES } },
-	{ 0x80000000, .keep = ALL },
-	{ 0x80000001, .keep = { ~0u, ~0u, EXTENDED_ECX, EXTENDED_EDX } },
+	{ 0x80000000, .keep = ALL, .most = 0x80000008 },
+	/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
+	{ 0x80000001, .keep = { ~0u, ~0u, 0x00000121, 0x2c100800 } },
 	/* The processor's name. */
 	{ 0x80000002, .keep = ALL },
 	{ 0x80000003, .keep = ALL },
@@ -96,15 +83,25 @@ static const struct rule {
 	{ 0x80000008, .keep = { [EAX] = 0xffff } },
 };
 
-/* Features that need a part of XCR0 or a secondary control, too. */
-static const struct {
+/* Features that depend on more than the processor, and those that registers depend on. */
+static const struct feature {
 	u32 leaf, index, reg, bits;
+	/* A part of XCR0 or a secondary control without which the host cannot offer it. */
 	u64 xcr0;
 	u32 control;
-} conditions[] = {
+	/* Bits of registers that a guest may set only if its CPUID has the feature. */
+	u32 cr4, efer, apic_base;
+} features[] = {
+	{ 1, 0, ECX, BIT(17), .cr4 = X86_CR4_PCIDE },
+	{ 1, 0, ECX, BIT(21), .apic_base = KVML_APIC_BASE_X2APIC },
+	{ 1, 0, ECX, BIT(26), .cr4 = X86_CR4_OSXSAVE },
+	{ 7, 0, EBX, BIT(0), .cr4 = X86_CR4_FSGSBASE },
+	{ 7, 0, EBX, BIT(7), .cr4 = X86_CR4_SMEP },
 	/* INVPCID */
 	{ 7, 0, EBX, BIT(10), .control = SECONDARY_EXEC_ENABLE_INVPCID },
-	{ 7, 0, ECX, BIT(PKU_BIT), XFEATURE_MASK_PKRU },
+	{ 7, 0, EBX, BIT(20), .cr4 = X86_CR4_SMAP },
+	{ 7, 0, ECX, BIT(2), .cr4 = X86_CR4_UMIP },
+	{ 7, 0, ECX, BIT(3), XFEATURE_MASK_PKRU, .cr4 = X86_CR4_PKE },
 	/* AMX_BF16 AMX_TILE AMX_INT8 */
 	{ 7, 0, EDX, 0x03400000, XFEATURE_MASK_XTILE_DATA },
 	/* AMX_FP16 */
@@ -112,24 +109,9 @@ static const struct {
 	/* XSAVES, XFD */
 	{ XSAVE_LEAF, 1, EAX, BIT(3), .control = KVML_SECONDARY_XSAVES },
 	{ XSAVE_LEAF, 1, EAX, BIT(4), XFEATURE_MASK_XTILE_DATA },
-};
-
-/* Bits of registers that a guest may set only if its CPUID has the feature. */
-static const struct {
-	u32 leaf;
-	u8 reg, bit;
-	u32 cr4, efer;
-} owners[] = {
-	{ 1, ECX, 17, .cr4 = X86_CR4_PCIDE },
-	{ 1, ECX, 26, .cr4 = X86_CR4_OSXSAVE },
-	{ 7, EBX, 0, .cr4 = X86_CR4_FSGSBASE },
-	{ 7, EBX, 7, .cr4 = X86_CR4_SMEP },
-	{ 7, EBX, 20, .cr4 = X86_CR4_SMAP },
-	{ 7, ECX, 2, .cr4 = X86_CR4_UMIP },
-	{ 7, ECX, PKU_BIT, .cr4 = X86_CR4_PKE },
-	{ 0x80000001, EDX, 11, .efer = EFER_SCE },
-	{ 0x80000001, EDX, 20, .efer = EFER_NX },
-	{ 0x80000001, EDX, 29, .efer = EFER_LME },
+	{ 0x80000001, 0, EDX, BIT(11), .efer = EFER_SCE },
+	{ 0x80000001, 0, EDX, BIT(20), .efer = EFER_NX },
+	{ 0x80000001, 0, EDX, BIT(29), .efer = EFER_LME },
 };
 
 u64 kvml_offered_xcr0(void)
@@ -196,11 +178,12 @@ static int give(struct kvm_cpuid2 __user *user, const struct kvm_cpuid_entry2 *e
 
 /* ----- KVM_GET_SUPPORTED_CPUID ----- */
 
-static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 index)
+static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 index, u64 xcr0)
 {
 	const u32 last = rule->leaf & BIT(31) ? boot_cpu_data.extended_cpuid_level :
 		boot_cpu_data.cpuid_level;
 	u32 *registers = &entry->eax;
+	const struct feature *feature;
 	u32 reg;
 
 	entry->function = rule->leaf;
@@ -210,26 +193,16 @@ static void fill(struct kvm_cpuid_entry2 *entry, const struct rule *rule, u32 in
 		cpuid_count(rule->leaf, index, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
 	for (reg = EAX; reg < REGISTERS; reg++)
 		registers[reg] = (registers[reg] & rule->keep[reg]) | rule->add[reg];
-}
+	if (rule->most)
+		entry->eax = min(entry->eax, rule->most);
+	if (rule->leaf == 0 && !(xcr0 & XFEATURE_MASK_XTILE_DATA))
+		entry->eax = min(entry->eax, XSAVE_LEAF);
+	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
+		const bool held = !(feature->xcr0 & ~xcr0) &&
+			!(feature->control & ~kvml_vmx.secondary);
 
-/* Takes away what needs more of the host than that its processor has it. */
-static void restrict_leaf(struct kvm_cpuid_entry2 *entry, u64 xcr0)
-{
-	const u32 last = xcr0 & XFEATURE_MASK_XTILE_DATA ? TILES_LEAF : XSAVE_LEAF;
-	u32 i;
-
-	if (entry->function == 0)
-		entry->eax = min(entry->eax, last);
-	if (entry->function == 0x80000000)
-		entry->eax = min(entry->eax, 0x80000008u);
-	/* The indices that the rules know. */
-	if (entry->function == 7 && entry->index == 0)
-		entry->eax = min(entry->eax, 1u);
-	for (i = 0; i < ARRAY_SIZE(conditions); i++) {
-		if (entry->function == conditions[i].leaf && entry->index == conditions[i].index &&
-		    !(xcr0 & conditions[i].xcr0) &&
-		    !(kvml_vmx.secondary & conditions[i].control))
-			(&entry->eax)[conditions[i].reg] &= ~conditions[i].bits;
+		if (!held && rule->leaf == feature->leaf && index == feature->index)
+			registers[feature->reg] &= ~feature->bits;
 	}
 }
 
@@ -250,8 +223,7 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 		for (index = rule->first; index <= rule->last; index++) {
 			if (rule->leaf == XSAVE_LEAF && index > 1 && !(xcr0 & BIT_ULL(index)))
 				continue;
-			fill(&entries[count], rule, index);
-			restrict_leaf(&entries[count++], xcr0);
+			fill(&entries[count++], rule, index, xcr0);
 		}
 	}
 	entry = find_leaf(entries, count, XSAVE_LEAF, 0);
@@ -271,25 +243,12 @@ static struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 
 	return find_leaf(vcpu->cpuid, vcpu->cpuid_count, leaf, index);
 }
 
-static bool has_feature(struct kvml_vcpu *vcpu, u32 leaf, u32 reg, u32 bit)
-{
-	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, 0);
-
-	return entry && ((&entry->eax)[reg] & BIT(bit));
-}
-
-bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu)
-{
-	return has_feature(vcpu, 1, ECX, X2APIC_BIT);
-}
-
 void kvml_cpuid(struct kvml_vcpu *vcpu)
 {
 	static const struct kvm_cpuid_entry2 unknown;
 	const u32 leaf = vcpu->regs[0];
 	const u32 index = vcpu->regs[1];
 	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, index);
-	u32 ebx, ecx, edx;
 
 	if (!entry) {
 		/* Leaves beyond the last answer like the last basic one (SDM volume 2, CPUID). */
@@ -299,26 +258,20 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 			entry = vcpu_leaf(vcpu, zero->eax, index);
 		entry = entry ?: &unknown;
 	}
-	ebx = entry->ebx;
-	ecx = entry->ecx;
-	edx = entry->edx;
-	if (leaf == 1) {
-		ecx &= ~(u32)BIT(OSXSAVE_BIT);
-		if (kvml_cr4() & X86_CR4_OSXSAVE)
-			ecx |= BIT(OSXSAVE_BIT);
-		if (!kvml_apic_hardware_enabled(&vcpu->lapic.apic))
-			edx &= ~(u32)BIT(APIC_BIT);
-	} else if (leaf == 7 && index == 0) {
-		ecx &= ~(u32)BIT(OSPKE_BIT);
-		if (kvml_cr4() & X86_CR4_PKE)
-			ecx |= BIT(OSPKE_BIT);
-	} else if (leaf == XSAVE_LEAF && index <= 1) {
-		ebx = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0, index);
-	}
 	vcpu->regs[0] = entry->eax;
-	vcpu->regs[1] = ecx;
-	vcpu->regs[2] = edx;
-	vcpu->regs[3] = ebx;
+	vcpu->regs[1] = entry->ecx;
+	vcpu->regs[2] = entry->edx;
+	vcpu->regs[3] = entry->ebx;
+	/* What changes while the guest runs. */
+	if (leaf == 1) {
+		__assign_bit(OSXSAVE_BIT, &vcpu->regs[1], kvml_cr4() & X86_CR4_OSXSAVE);
+		if (!kvml_apic_hardware_enabled(&vcpu->lapic.apic))
+			__clear_bit(APIC_BIT, &vcpu->regs[2]);
+	} else if (leaf == 7 && index == 0) {
+		__assign_bit(OSPKE_BIT, &vcpu->regs[1], kvml_cr4() & X86_CR4_PKE);
+	} else if (leaf == XSAVE_LEAF && index <= 1) {
+		vcpu->regs[3] = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0, index);
+	}
 }
 
 /* What the guest's registers may hold: computed here, since each write of one asks. */
@@ -326,15 +279,20 @@ static void limit_registers(struct kvml_vcpu *vcpu)
 {
 	const struct kvm_cpuid_entry2 *xsave = vcpu_leaf(vcpu, XSAVE_LEAF, 0);
 	const struct kvm_cpuid_entry2 *sizes = vcpu_leaf(vcpu, 0x80000008, 0);
-	u32 i;
+	const struct feature *feature;
 
 	vcpu->cr4_reserved = 0;
 	vcpu->efer_reserved = 0;
-	for (i = 0; i < ARRAY_SIZE(owners); i++) {
-		if (has_feature(vcpu, owners[i].leaf, owners[i].reg, owners[i].bit))
+	vcpu->apic_base_reserved = 0;
+	for (feature = features; feature < features + ARRAY_SIZE(features); feature++) {
+		const struct kvm_cpuid_entry2 *entry =
+			vcpu_leaf(vcpu, feature->leaf, feature->index);
+
+		if (entry && ((&entry->eax)[feature->reg] & feature->bits))
 			continue;
-		vcpu->cr4_reserved |= owners[i].cr4;
-		vcpu->efer_reserved |= owners[i].efer;
+		vcpu->cr4_reserved |= feature->cr4;
+		vcpu->efer_reserved |= feature->efer;
+		vcpu->apic_base_reserved |= feature->apic_base;
 	}
 	vcpu->xcr0_reserved = ~(xsave ? (u64)xsave->edx << 32 | xsave->eax : XFEATURE_MASK_FP);
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
@@ -360,15 +318,13 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 	xsave = find_leaf(entries, header.nent, XSAVE_LEAF, 0);
 	outcome = fpu_enable_guest_xfd_features(&vcpu->fpu, xsave ? xsave->eax &
 						XFEATURE_MASK_XTILE_DATA : 0);
-	if (outcome) {
-		kfree(entries);
-		return outcome;
+	if (!outcome) {
+		swap(vcpu->cpuid, entries);
+		vcpu->cpuid_count = header.nent;
+		limit_registers(vcpu);
 	}
-	kfree(vcpu->cpuid);
-	vcpu->cpuid = entries;
-	vcpu->cpuid_count = header.nent;
-	limit_registers(vcpu);
-	return 0;
+	kfree(entries);
+	return outcome;
 }
 
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user)

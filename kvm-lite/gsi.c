@@ -3,25 +3,6 @@
 #include "internal.h"
 
 #include <linux/slab.h>
-#include <linux/uaccess.h>
-
-static struct kvml_routes *build_routes(const struct kvm_irq_routing_entry *entries, u32 count)
-{
-	const int gsis = kvml_routes_gsis(entries, count);
-	struct kvml_routes *routes;
-
-	if (gsis < 0)
-		return ERR_PTR(gsis);
-	routes = kvzalloc(struct_size(routes, messages, gsis), GFP_KERNEL_ACCOUNT);
-	if (!routes)
-		return ERR_PTR(-ENOMEM);
-	routes->count = gsis;
-	if (kvml_routes_fill(routes->messages, gsis, entries, count)) {
-		kvfree(routes);
-		return ERR_PTR(-EINVAL);
-	}
-	return routes;
-}
 
 int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 {
@@ -29,6 +10,8 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 	struct kvm_irq_routing_entry *entries;
 	struct kvm_irq_routing header;
 	struct kvml_routes *routes;
+	int outcome = -ENOMEM;
+	u32 gsis;
 
 	if (copy_from_user(&header, user, sizeof(header)))
 		return -EFAULT;
@@ -38,14 +21,21 @@ int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
 	entries = vmemdup_user(user->entries, array_size(header.nr, sizeof(*entries)));
 	if (IS_ERR(entries))
 		return PTR_ERR(entries);
-	routes = build_routes(entries, header.nr);
+	gsis = kvml_routes_gsis(entries, header.nr);
+	routes = kvzalloc(struct_size(routes, messages, gsis), GFP_KERNEL_ACCOUNT);
+	if (routes) {
+		routes->count = gsis;
+		outcome = kvml_routes_fill(routes->messages, gsis, entries, header.nr);
+	}
 	kvfree(entries);
-	if (IS_ERR(routes))
-		return PTR_ERR(routes);
-	routes = unrcu_pointer(xchg(&vm->interrupts.routes, RCU_INITIALIZER(routes)));
-	/* Without a wait: a guest that programs its IOAPIC sets two dozen tables in a row. */
+	if (!outcome)
+		routes = unrcu_pointer(xchg(&vm->interrupts.routes, RCU_INITIALIZER(routes)));
+	/*
+	 * The table before, or one that was refused. Without a wait: a guest that programs its IOAPIC
+	 * sets two dozen in a row.
+	 */
 	kvfree_rcu(routes, rcu);
-	return 0;
+	return outcome;
 }
 
 int kvml_signal_msi(struct kvml_vm *vm, const struct kvm_msi *msi)

@@ -194,7 +194,7 @@ struct kvml_vcpu {
 	struct kvm_cpuid_entry2 *cpuid;
 	u32 cpuid_count;
 	/* What that leaves: bits the guest may not set, and the width of its addresses. */
-	u64 cr4_reserved, efer_reserved, xcr0_reserved;
+	u64 cr4_reserved, efer_reserved, xcr0_reserved, apic_base_reserved;
 	u8 physical_bits;
 
 	struct kvml_lapic lapic;
@@ -311,7 +311,6 @@ int kvml_set_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 int kvml_get_cpuid(struct kvml_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 /* The instruction: RAX and RCX ask, RAX to RBX answer, with zeros if there is no such leaf. */
 void kvml_cpuid(struct kvml_vcpu *vcpu);
-bool kvml_cpuid_has_x2apic(struct kvml_vcpu *vcpu);
 /* What the host has; and without what needs a permission that the process does not have (tiles). */
 u64 kvml_offered_xcr0(void);
 u64 kvml_supported_xcr0(void);

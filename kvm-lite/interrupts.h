@@ -14,8 +14,6 @@
 #include <linux/hashtable.h>
 #include <linux/hrtimer.h>
 #include <linux/kvm.h>
-#include <linux/list.h>
-#include <linux/spinlock.h>
 #include <asm/pvclock-abi.h>
 
 #include "irq_routing.h"
@@ -57,7 +55,7 @@ struct kvml_clock {
 
 struct kvml_vcpu_clock {
 	u64 system_time_msr;		/* MSR_KVM_SYSTEM_TIME_NEW: address and enable bit */
-	u32 generation;			/* of the reference that the guest's page shows, or 0 */
+	u32 generation;			/* of the reference that the guest's page shows; 0: of none */
 	bool paused;			/* user space stopped the VM (KVM_KVMCLOCK_CTRL) */
 };
 
@@ -105,13 +103,10 @@ bool kvml_ioeventfd_write(struct kvml_vm *vm, u32 flags, u64 address, u32 length
 /* ----- pvclock.c ----- */
 
 void kvml_clock_create(struct kvml_vm *vm);
-/* @msr is one of kvmclock's, old or new. 0. */
-int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value);
-int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value);
+/* MSR_KVM_WALL_CLOCK: @gpa is where the guest wants to find when it booted, or 0. */
+void kvml_clock_write_wall(struct kvml_vm *vm, u64 gpa);
 /* Before each entry, where the thread may sleep: brings the guest's page up to date. */
 void kvml_clock_update(struct kvml_vcpu *vcpu);
-/* The TSC offset changed: the guest's page has to follow. */
-void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu);
 /* KVM_GET_CLOCK and KVM_SET_CLOCK; vm->lock held. */
 void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data);
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data);

@@ -27,20 +27,16 @@ struct kvml_apic_message kvml_message_of_msi(u32 address, u32 data)
 	};
 }
 
-int kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count)
+u32 kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count)
 {
 	u32 gsis = 0;
 	u32 i;
 
 	for (i = 0; i < count; i++) {
-		/* A device id means nothing on x86; KVM lets it pass, too. */
-		if (entries[i].type != KVM_IRQ_ROUTING_MSI || entries[i].gsi >= KVML_ROUTES_MAX ||
-		    (entries[i].flags & ~KVM_MSI_VALID_DEVID))
-			return -EINVAL;
-		if (entries[i].gsi >= gsis)
+		if (entries[i].gsi >= gsis && entries[i].gsi < KVML_ROUTES_MAX)
 			gsis = entries[i].gsi + 1;
 	}
-	return (int)gsis;
+	return gsis;
 }
 
 int kvml_routes_fill(struct kvml_apic_message *messages, u32 gsis,
@@ -53,7 +49,9 @@ int kvml_routes_fill(struct kvml_apic_message *messages, u32 gsis,
 	for (i = 0; i < count; i++) {
 		struct kvml_apic_message *message;
 
-		if (entries[i].gsi >= gsis)
+		/* A device id means nothing on x86; KVM lets it pass, too. */
+		if (entries[i].type != KVM_IRQ_ROUTING_MSI || entries[i].gsi >= gsis ||
+		    (entries[i].flags & ~KVM_MSI_VALID_DEVID))
 			return -EINVAL;
 		message = &messages[array_index_nospec(entries[i].gsi, gsis)];
 		if (message->delivery != KVML_APIC_NOWHERE)

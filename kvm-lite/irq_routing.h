@@ -19,11 +19,11 @@ struct kvm_irq_routing_entry;
  * is not theirs. The upper half of the address means nothing to them.
  */
 struct kvml_apic_message kvml_message_of_msi(u32 address, u32 data);
-/* How many GSIs the table has to have; -EINVAL: entries that are refused. */
-int kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count);
+/* How many GSIs the table has to have for all of @entries that can be in one. */
+u32 kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count);
 /*
- * Fills the table of @gsis messages. -EINVAL: two routes of one GSI, or one beyond the table. A
- * message that reaches no LAPIC is no route.
+ * Fills the table of @gsis messages. -EINVAL: two routes of one GSI, one beyond the table, other kinds
+ * or flags. A message that reaches no LAPIC is no route.
  */
 int kvml_routes_fill(struct kvml_apic_message *messages, u32 gsis,
 		     const struct kvm_irq_routing_entry *entries, u32 count);

@@ -6,9 +6,7 @@
  */
 #include "internal.h"
 
-#include <linux/ktime.h>
 #include <linux/math64.h>
-#include <linux/minmax.h>
 
 static u64 guest_tsc(struct kvml_vcpu *vcpu)
 {

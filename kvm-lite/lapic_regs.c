@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "lapic_internal.h"
 
-#include <linux/kvm.h>
-
 #define TIMER_MODE	0x00060000u
 #define TIMER_PERIODIC	0x00020000u
 #define TIMER_DEADLINE	0x00040000u
@@ -103,27 +101,17 @@ static void start_counting(struct kvml_apic *apic, u32 count)
 	kvml_apic_timer_changed(apic);
 }
 
-static void write_lvt_timer(struct kvml_apic *apic, u32 value)
+static void change_timer_mode(struct kvml_apic *apic, u32 value)
 {
 	const u32 old_mode = timer_mode(apic);
 	const u32 new_mode = value & TIMER_MODE;
 
-	apic->regs[KVML_APIC_LVT_TIMER] = value;
 	/* One-shot to periodic goes on counting; all else disarms (SDM, "TSC-Deadline Mode"). */
 	if (old_mode == new_mode || (old_mode <= TIMER_PERIODIC && new_mode <= TIMER_PERIODIC))
 		return;
 	apic->tsc_deadline = 0;
 	apic->regs[KVML_APIC_TIMER_INITIAL] = 0;
 	start_counting(apic, 0);
-}
-
-static void write_divide(struct kvml_apic *apic, u32 value)
-{
-	const u32 count = current_count(apic);
-
-	apic->regs[KVML_APIC_TIMER_DIVIDE] = value;
-	if (count)
-		start_counting(apic, count);
 }
 
 void kvml_apic_write_tsc_deadline(struct kvml_apic *apic, u64 deadline)
@@ -162,15 +150,14 @@ static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination)
 {
 	const bool wide = kvml_apic_is_x2apic(apic);
 	const u8 delivery = (command >> 8) & 7;
-	/* Level and trigger mode have a meaning for INIT only (SDM, table of valid combinations). */
+	/* Edge-triggered, whatever it says, but for INIT (SDM, table of valid combinations). */
 	const struct kvml_apic_message message = {
 		.destination = wide ? destination : destination >> 24,
 		.vector = command & VECTOR_MASK,
 		.delivery = delivery,
 		.shorthand = (command >> 18) & 3,
 		.logical = command & BIT(11),
-		.deasserted = delivery == KVML_APIC_INIT &&
-			(command & BIT(15)) && !(command & BIT(14)),
+		.deasserted = (command & BIT(15)) && !(command & BIT(14)),
 		.wide = wide,
 		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY,
 	};
@@ -207,6 +194,7 @@ static u32 read_register(const struct kvml_apic *apic, u32 index)
 static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 {
 	u32 kept = (u32)value & registers[index].kept;
+	u32 count;
 
 	switch (index) {
 	case KVML_APIC_EOI:
@@ -228,7 +216,7 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 		if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 			kept |= LVT_MASKED;
 		if (index == KVML_APIC_LVT_TIMER)
-			write_lvt_timer(apic, kept);
+			change_timer_mode(apic, kept);
 		break;
 	case KVML_APIC_TIMER_INITIAL:
 		if (timer_mode(apic) > TIMER_PERIODIC)
@@ -236,7 +224,10 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 		start_counting(apic, kept);
 		break;
 	case KVML_APIC_TIMER_DIVIDE:
-		write_divide(apic, kept);
+		count = current_count(apic);
+		apic->regs[KVML_APIC_TIMER_DIVIDE] = kept;
+		if (count)
+			start_counting(apic, count);
 		break;
 	case KVML_APIC_SELF_IPI:
 		send_ipi(apic, (u32)value | KVML_APIC_SELF << 18, 0);
@@ -313,36 +304,26 @@ int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value)
 
 /* ----- What user space saves and restores ----- */
 
-void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state)
+void kvml_apic_save(const struct kvml_apic *apic, u32 *page)
 {
-	u32 index, value;
-
-	memset(state->regs, 0, sizeof(state->regs));
-	for (index = 0; index < KVML_APIC_REGISTERS; index++) {
-		/* The ABI keeps the id in the xAPIC's place without KVM_CAP_X2APIC_API. */
-		value = index == KVML_APIC_ID ? apic->id << 24 : read_register(apic, index);
-		memcpy(&state->regs[index * 16], &value, sizeof(value));
-	}
-}
-
-static u32 saved(const struct kvm_lapic_state *state, u32 index)
-{
-	u32 value;
-
-	memcpy(&value, &state->regs[index * 16], sizeof(value));
-	return value;
-}
-
-int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state)
-{
-	u32 count = saved(state, KVML_APIC_TIMER_CURRENT);
 	u32 index;
 
-	if (saved(state, KVML_APIC_ID) >> 24 != apic->id)
+	for (index = 0; index < KVML_APIC_REGISTERS; index++)
+		page[4 * index] = read_register(apic, index);
+	/* The ABI keeps the id in the xAPIC's place without KVM_CAP_X2APIC_API. */
+	page[4 * KVML_APIC_ID] = apic->id << 24;
+}
+
+int kvml_apic_restore(struct kvml_apic *apic, const u32 *page)
+{
+	u32 count = page[4 * KVML_APIC_TIMER_CURRENT];
+	u32 index;
+
+	if (page[4 * KVML_APIC_ID] >> 24 != apic->id)
 		return -EINVAL;
 	kvml_apic_reset(apic);
 	for (index = 0; index < KVML_APIC_REGISTERS; index++)
-		apic->regs[index] = saved(state, index) & registers[index].kept;
+		apic->regs[index] = page[4 * index] & registers[index].kept;
 	for (index = KVML_APIC_ISR; index <= KVML_APIC_IRR; index += 8)
 		apic->regs[index] &= ~0u << FIRST_LEGAL_VECTOR;
 	if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))

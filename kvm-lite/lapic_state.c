@@ -82,19 +82,12 @@ bool kvml_apic_matches(const struct kvml_apic *apic, const struct kvml_apic_mess
 {
 	if (!kvml_apic_hardware_enabled(apic))
 		return false;
-	switch (message->shorthand) {
-	case KVML_APIC_ALL:
-		return true;
-	case KVML_APIC_ALL_BUT_SELF:
-		return apic != source;
-	default:
-		break;
-	}
+	if (message->shorthand >= KVML_APIC_ALL)
+		return message->shorthand == KVML_APIC_ALL || apic != source;
 	if (is_broadcast(message))
 		return true;
-	if (message->logical)
-		return matches_logical(apic, message->destination);
-	return message->destination == apic->id;
+	return message->logical ? matches_logical(apic, message->destination) :
+				  message->destination == apic->id;
 }
 
 bool kvml_apic_names_one(const struct kvml_apic_message *message)
@@ -152,6 +145,8 @@ void apic_end_of_interrupt(struct kvml_apic *apic)
 
 /* ----- Modes and reset ----- */
 
+#define MODES	(KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE)
+
 void kvml_apic_reset(struct kvml_apic *apic)
 {
 	memset(apic->regs, 0, sizeof(apic->regs));
@@ -172,21 +167,13 @@ void kvml_apic_power_up(struct kvml_apic *apic, u32 id)
 	kvml_apic_reset(apic);
 }
 
-static bool base_is_valid(u64 value, u8 physical_bits)
-{
-	const u64 modes = KVML_APIC_BASE_BSP | KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE;
-	const u64 address = value & ~(KVML_APIC_PAGE_SIZE - 1ULL);
-
-	if ((value & ~modes) != address || (physical_bits < 64 && value >> physical_bits))
-		return false;
-	return (value & KVML_APIC_BASE_ENABLE) || !(value & KVML_APIC_BASE_X2APIC);
-}
-
 int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 {
+	const u64 reserved = (KVML_APIC_PAGE_SIZE - 1) & ~(MODES | KVML_APIC_BASE_BSP);
 	const u64 changed = apic->base ^ value;
 
-	if (!base_is_valid(value, physical_bits))
+	if ((value & reserved) || value >> physical_bits ||
+	    (value & MODES) == KVML_APIC_BASE_X2APIC)
 		return -EINVAL;
 	WRITE_ONCE(apic->base, value);
 	/* What comes back when it is enabled again is the state after reset. */
@@ -197,17 +184,14 @@ int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 	return 0;
 }
 
-int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic)
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits)
 {
-	const u64 modes = KVML_APIC_BASE_X2APIC | KVML_APIC_BASE_ENABLE;
-	const u64 old_mode = apic->base & modes;
-	const u64 new_mode = value & modes;
+	const u64 old_mode = apic->base & MODES;
+	const u64 new_mode = value & MODES;
 
-	if (new_mode == modes && !x2apic)
-		return -EINVAL;
 	/* SDM, "x2APIC State Transitions": not from off to x2APIC, not from x2APIC to xAPIC. */
-	if ((old_mode == 0 && new_mode == modes) ||
-	    (old_mode == modes && new_mode == KVML_APIC_BASE_ENABLE))
+	if ((old_mode == 0 && new_mode == MODES) ||
+	    (old_mode == MODES && new_mode == KVML_APIC_BASE_ENABLE))
 		return -EINVAL;
 	return kvml_apic_restore_base(apic, value, physical_bits);
 }

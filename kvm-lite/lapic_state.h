@@ -19,8 +19,6 @@
 
 #include "portable.h"
 
-struct kvm_lapic_state;
-
 #define KVML_APIC_DEFAULT_BASE	0xfee00000ULL
 #define KVML_APIC_PAGE_SIZE	0x1000u
 #define KVML_APIC_REGISTERS	64	/* one each 16 bytes of the page */
@@ -92,7 +90,7 @@ struct kvml_apic_message {
 	u8 shorthand;		/* enum kvml_apic_shorthand */
 	bool logical;
 	bool level_triggered;
-	bool deasserted;	/* INIT level de-assert: heeded by no processor since the Pentium 4 */
+	bool deasserted;	/* an INIT's, that is: heeded by no processor since the Pentium 4 */
 	bool wide;		/* destination has 32 bits: broadcast is 0xffffffff and not 0xff */
 	bool lowest_priority;	/* one receiver is enough */
 };
@@ -135,10 +133,10 @@ static inline bool kvml_apic_is_x2apic(const struct kvml_apic *apic)
 }
 
 /*
- * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, x2APIC where
- * @x2apic is false, or a mode that cannot follow the present one.
+ * The guest writes IA32_APIC_BASE. -EINVAL (the guest gets #GP): reserved bits, or a mode that cannot
+ * follow the present one.
  */
-int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits, bool x2apic);
+int kvml_apic_write_base(struct kvml_apic *apic, u64 value, u8 physical_bits);
 /* User space sets it (KVM_SET_SREGS, KVM_SET_MSRS): any valid mode may follow any other. */
 int kvml_apic_restore_base(struct kvml_apic *apic, u64 value, u8 physical_bits);
 
@@ -178,10 +176,10 @@ int kvml_apic_take(struct kvml_apic *apic);
  */
 void kvml_apic_expire(struct kvml_apic *apic, u64 guest_tsc);
 
-/* struct kvm_lapic_state in both directions. */
-void kvml_apic_save(struct kvml_apic *apic, struct kvm_lapic_state *state);
-/* -EINVAL: the id is not this vCPU's. Everything else is made valid by masking. */
-int kvml_apic_restore(struct kvml_apic *apic, const struct kvm_lapic_state *state);
+/* @page: struct kvm_lapic_state, where a register is the first of four words; zero in between. */
+void kvml_apic_save(const struct kvml_apic *apic, u32 *page);
+/* As above. -EINVAL: the id is not this vCPU's. Everything else is made valid by masking. */
+int kvml_apic_restore(struct kvml_apic *apic, const u32 *page);
 
 /* ----- What any thread does ----- */
 

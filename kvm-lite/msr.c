@@ -2,30 +2,28 @@
 /* MSRs that the guest may read and write, and those user space saves; needs the vCPU loaded. */
 #include "internal.h"
 
-#include <linux/nospec.h>
-#include <linux/uaccess.h>
 #include <uapi/asm/kvm_para.h>
 
 /* Where an MSR lives, or whose it is. */
 enum home {
-	X2APIC, KVMCLOCK, TSC, TSC_ADJUST, TSC_DEADLINE, BASE_OF_APIC, EXTENDED_FEATURES, XFD,
-	CONSTANT,	/* nowhere: reads give .place */
-	IGNORING,	/* likewise, and writes have no effect */
+	X2APIC, SYSTEM_TIME, WALL_CLOCK, TSC, TSC_ADJUST, TSC_DEADLINE, BASE_OF_APIC,
+	EXTENDED_FEATURES, XFD,
+	NOWHERE,	/* reads give .place, writes have no effect */
 	IN_PROCESSOR,	/* while the vCPU is loaded */
 	IN_VMCS,	/* .place is the field */
-	KEPT,		/* .place is the offset in struct kvml_msrs */
+	KEPT,		/* in struct kvml_vcpu, as are all others whose .place is an offset there */
 	LOADED,		/* likewise, and in the processor while the vCPU is loaded */
 };
 
 /* What may be written. */
 enum check {
-	ANYTHING, NOTHING, CANONICAL, NO_UPPER_HALF, TILES, PAT_TYPES, MTRR_DEFAULT, MTRR_FIXED,
+	ANYTHING, ZERO, NOTHING, CANONICAL, NO_UPPER_HALF, TILES, PAT_TYPES, MTRR_DEFAULT, MTRR_FIXED,
 	MTRR_VARIABLE,
 };
 
 /* What a snapshot has to keep beyond registers and LAPIC. */
 #define SAVED		.saved = true
-#define AT(field)	offsetof(struct kvml_msrs, field)
+#define AT(field)	offsetof(struct kvml_vcpu, field)
 
 /* Those that guests write most come first. */
 static const struct known_msr {
@@ -37,14 +35,14 @@ static const struct known_msr {
 	u32 place;
 } known[] = {
 	{ KVML_X2APIC_MSR_FIRST, X2APIC, .more = KVML_X2APIC_MSR_LAST - KVML_X2APIC_MSR_FIRST },
-	{ MSR_IA32_TSC_DEADLINE, TSC_DEADLINE, SAVED },
+	{ MSR_IA32_TSC_DEADLINE, TSC_DEADLINE, SAVED, .place = AT(lapic.apic.tsc_deadline) },
 	{ MSR_IA32_TSC, TSC, SAVED },
-	{ MSR_IA32_TSC_ADJUST, TSC_ADJUST, SAVED, .place = AT(tsc_adjust) },
-	{ MSR_IA32_APICBASE, BASE_OF_APIC, SAVED },
-	{ MSR_KVM_WALL_CLOCK, KVMCLOCK },
-	{ MSR_KVM_SYSTEM_TIME, KVMCLOCK },
-	{ MSR_KVM_WALL_CLOCK_NEW, KVMCLOCK, SAVED },
-	{ MSR_KVM_SYSTEM_TIME_NEW, KVMCLOCK, SAVED },
+	{ MSR_IA32_TSC_ADJUST, TSC_ADJUST, SAVED, .place = AT(msr.tsc_adjust) },
+	{ MSR_IA32_APICBASE, BASE_OF_APIC, SAVED, .place = AT(lapic.apic.base) },
+	{ MSR_KVM_WALL_CLOCK, WALL_CLOCK },
+	{ MSR_KVM_SYSTEM_TIME, SYSTEM_TIME, .place = AT(clock.system_time_msr) },
+	{ MSR_KVM_WALL_CLOCK_NEW, WALL_CLOCK, SAVED },
+	{ MSR_KVM_SYSTEM_TIME_NEW, SYSTEM_TIME, SAVED, .place = AT(clock.system_time_msr) },
 	{ MSR_KERNEL_GS_BASE, IN_PROCESSOR, CANONICAL, SAVED },
 	{ MSR_FS_BASE, IN_VMCS, CANONICAL, .place = GUEST_FS_BASE },
 	{ MSR_GS_BASE, IN_VMCS, CANONICAL, .place = GUEST_GS_BASE },
@@ -54,37 +52,37 @@ static const struct known_msr {
 	{ MSR_IA32_SYSENTER_CS, IN_VMCS, SAVED, .place = GUEST_SYSENTER_CS },
 	{ MSR_IA32_SYSENTER_ESP, IN_VMCS, CANONICAL, SAVED, .place = GUEST_SYSENTER_ESP },
 	{ MSR_IA32_SYSENTER_EIP, IN_VMCS, CANONICAL, SAVED, .place = GUEST_SYSENTER_EIP },
-	{ MSR_STAR, LOADED, SAVED, .place = AT(star) },
-	{ MSR_LSTAR, LOADED, CANONICAL, SAVED, .place = AT(lstar) },
-	{ MSR_SYSCALL_MASK, LOADED, NO_UPPER_HALF, SAVED, .place = AT(fmask) },
-	{ MSR_TSC_AUX, LOADED, NO_UPPER_HALF, SAVED, .place = AT(tsc_aux) },
+	{ MSR_STAR, LOADED, SAVED, .place = AT(msr.star) },
+	{ MSR_LSTAR, LOADED, CANONICAL, SAVED, .place = AT(msr.lstar) },
+	{ MSR_SYSCALL_MASK, LOADED, NO_UPPER_HALF, SAVED, .place = AT(msr.fmask) },
+	{ MSR_TSC_AUX, LOADED, NO_UPPER_HALF, SAVED, .place = AT(msr.tsc_aux) },
 	/* No state of the supervisor's is offered. */
-	{ MSR_IA32_XSS, IGNORING, NOTHING },
+	{ MSR_IA32_XSS, NOWHERE, ZERO },
 	{ MSR_IA32_XFD, XFD, TILES, SAVED },
-	{ MSR_IA32_XFD_ERR, KEPT, TILES, SAVED, .place = AT(xfd_err) },
+	{ MSR_IA32_XFD_ERR, KEPT, TILES, SAVED, .place = AT(msr.xfd_err) },
 	/* Intel processors take no SYSCALL from compatibility mode: it is only kept. */
-	{ MSR_CSTAR, KEPT, CANONICAL, SAVED, .place = AT(cstar) },
+	{ MSR_CSTAR, KEPT, CANONICAL, SAVED, .place = AT(msr.cstar) },
 	/* A guest writes 0 to read the revision; loading microcode has no effect. */
-	{ MSR_IA32_UCODE_REV, IGNORING },
-	{ MSR_IA32_UCODE_WRITE, IGNORING },
-	{ MSR_IA32_MCG_STATUS, KEPT, SAVED, .place = AT(mcg_status) },
+	{ MSR_IA32_UCODE_REV, NOWHERE },
+	{ MSR_IA32_UCODE_WRITE, NOWHERE },
+	{ MSR_IA32_MCG_STATUS, KEPT, SAVED, .place = AT(msr.mcg_status) },
 	/* The guest is told of no banks, but some monitors set these unasked. */
-	{ MSR_IA32_MCG_CTL, KEPT, .place = AT(mcg_control) },
-	{ MSR_IA32_MC0_CTL, KEPT, .more = KVML_MC_REGISTERS - 1, .place = AT(mc) },
-	{ MSR_MTRRdefType, KEPT, MTRR_DEFAULT, SAVED, .place = AT(mtrr_default) },
-	{ MSR_MTRRfix64K_00000, KEPT, MTRR_FIXED, .place = AT(mtrr_fixed[0]) },
-	{ MSR_MTRRfix16K_80000, KEPT, MTRR_FIXED, .more = 1, .place = AT(mtrr_fixed[1]) },
-	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, .place = AT(mtrr_fixed[3]) },
-	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, .place = AT(mtrr_variable) },
+	{ MSR_IA32_MCG_CTL, KEPT, .place = AT(msr.mcg_control) },
+	{ MSR_IA32_MC0_CTL, KEPT, .more = KVML_MC_REGISTERS - 1, .place = AT(msr.mc) },
+	{ MSR_MTRRdefType, KEPT, MTRR_DEFAULT, SAVED, .place = AT(msr.mtrr_default) },
+	{ MSR_MTRRfix64K_00000, KEPT, MTRR_FIXED, .place = AT(msr.mtrr_fixed[0]) },
+	{ MSR_MTRRfix16K_80000, KEPT, MTRR_FIXED, .more = 1, .place = AT(msr.mtrr_fixed[1]) },
+	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, .place = AT(msr.mtrr_fixed[3]) },
+	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, .place = AT(msr.mtrr_variable) },
 	/* Eight variable ranges, fixed ranges, write combining. */
-	{ MSR_MTRRcap, CONSTANT, .place = 8 | BIT(8) | BIT(10) },
+	{ MSR_MTRRcap, NOWHERE, NOTHING, .place = 8 | BIT(8) | BIT(10) },
 	/* Locked by the firmware, nothing enabled. */
-	{ MSR_IA32_FEAT_CTL, CONSTANT, .place = FEAT_CTL_LOCKED },
-	{ MSR_IA32_MCG_CAP, CONSTANT },
-	{ MSR_IA32_PLATFORM_ID, CONSTANT },
-	{ MSR_SMI_COUNT, CONSTANT },
+	{ MSR_IA32_FEAT_CTL, NOWHERE, NOTHING, .place = FEAT_CTL_LOCKED },
+	{ MSR_IA32_MCG_CAP, NOWHERE, NOTHING },
+	{ MSR_IA32_PLATFORM_ID, NOWHERE, NOTHING },
+	{ MSR_SMI_COUNT, NOWHERE, NOTHING },
 	/* Fast strings; branch trace and PEBS unavailable. */
-	{ MSR_IA32_MISC_ENABLE, IGNORING, SAVED, .place = BIT(0) | BIT(11) | BIT(12) },
+	{ MSR_IA32_MISC_ENABLE, NOWHERE, SAVED, .place = BIT(0) | BIT(11) | BIT(12) },
 };
 
 static const struct known_msr *find(u32 index)
@@ -98,10 +96,10 @@ static const struct known_msr *find(u32 index)
 	return NULL;
 }
 
-/* Where a kept or loaded one is. The guest chose the index: it is bounded for speculation, too. */
+/* Where the vCPU's structure holds one. The guest chose the index: bounded for speculation, too. */
 static u64 *place_of(struct kvml_vcpu *vcpu, const struct known_msr *msr, u32 index)
 {
-	u64 *first = (void *)&vcpu->msr + msr->place;
+	u64 *first = (void *)vcpu + msr->place;
 
 	return first + array_index_nospec(index - msr->index, msr->more + 1u);
 }
@@ -115,16 +113,11 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 	switch (msr->home) {
 	case X2APIC:
 		return kvml_apic_msr_read(&vcpu->lapic.apic, index, value);
-	case KVMCLOCK:
-		return kvml_clock_read_msr(vcpu, index, value);
+	case WALL_CLOCK:
+		*value = vcpu->vm->wall_clock_msr;
+		break;
 	case TSC:
 		*value = rdtsc() + vcpu->tsc_offset;
-		break;
-	case TSC_DEADLINE:
-		*value = vcpu->lapic.apic.tsc_deadline;
-		break;
-	case BASE_OF_APIC:
-		*value = vcpu->lapic.apic.base;
 		break;
 	case IN_PROCESSOR:
 		rdmsrl(index, *value);
@@ -136,35 +129,33 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 	case XFD:
 		*value = vcpu->fpu.fpstate->xfd;
 		break;
-	case TSC_ADJUST:
-	case KEPT:
-	case LOADED:
-		*value = *place_of(vcpu, msr, index);
+	case NOWHERE:
+		*value = msr->place;
 		break;
 	default:
-		*value = msr->place;
+		*value = *place_of(vcpu, msr, index);
 		break;
 	}
 	return 0;
 }
 
-/* Each byte is a memory type: 0, 1 or 4 to 7, so bit 1 comes only with bit 2. */
-static bool are_memory_types(u64 value)
+/*
+ * Each byte is a memory type: 0, 1 or 4 to 7, so bit 1 comes only with bit 2. Without @pat not 7
+ * (uncached unless an MTRR says otherwise), so bit 0 comes only without bit 1.
+ */
+static bool are_memory_types(u64 value, bool pat)
 {
-	return !(value & 0xf8f8f8f8f8f8f8f8) && !(value & ~(value >> 1) & 0x0202020202020202);
-}
-
-/* Type 7 (uncached unless an MTRR says otherwise) is none for MTRRs. */
-static bool are_mtrr_types(u64 value)
-{
-	return are_memory_types(value) && !(value & (value >> 1) & 0x0101010101010101);
+	return !(value & 0xf8f8f8f8f8f8f8f8) && !(value & ~(value >> 1) & 0x0202020202020202) &&
+		(pat || !(value & (value >> 1) & 0x0101010101010101));
 }
 
 static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u32 index, u64 value)
 {
 	switch (msr->check) {
-	case NOTHING:
+	case ZERO:
 		return !value;
+	case NOTHING:
+		return false;
 	case TILES:
 		return !(value & (~(u64)XFEATURE_MASK_XTILE_DATA | vcpu->xcr0_reserved));
 	case CANONICAL:
@@ -172,16 +163,17 @@ static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u
 	case NO_UPPER_HALF:
 		return !(value >> 32);
 	case PAT_TYPES:
-		return are_memory_types(value);
+		return are_memory_types(value, true);
 	case MTRR_DEFAULT:
-		return are_mtrr_types((u8)value) && !(value & ~0xcffULL);
+		return are_memory_types((u8)value, false) && !(value & ~0xcffULL);
 	case MTRR_FIXED:
-		return are_mtrr_types(value);
+		return are_memory_types(value, false);
 	case MTRR_VARIABLE:
 		if (value >> vcpu->physical_bits)
 			return false;
 		/* Bases and masks take turns. */
-		return index & 1 ? !(value & 0x7ff) : are_mtrr_types((u8)value) && !(value & 0xf00);
+		return index & 1 ? !(value & 0x7ff) :
+				   are_memory_types((u8)value, false) && !(value & 0xf00);
 	default:
 		return true;
 	}
@@ -193,7 +185,8 @@ static void set_tsc_offset(struct kvml_vcpu *vcpu, u64 offset)
 	vmwrite(TSC_OFFSET, offset);
 	/* A TSC deadline now lies elsewhere in time. */
 	kvml_apic_timer_changed(&vcpu->lapic.apic);
-	kvml_clock_tsc_changed(vcpu);
+	/* The guest's kvmclock page, too. */
+	vcpu->clock.generation = 0;
 }
 
 static void write_tsc(struct kvml_vcpu *vcpu, u64 value, bool host)
@@ -229,16 +222,20 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 	switch (msr->home) {
 	case X2APIC:
 		return kvml_apic_msr_write(apic, index, value);
-	case KVMCLOCK:
-		return kvml_clock_write_msr(vcpu, index, value);
+	case SYSTEM_TIME:
+		vcpu->clock.system_time_msr = value;
+		vcpu->clock.generation = 0;
+		break;
+	case WALL_CLOCK:
+		kvml_clock_write_wall(vcpu->vm, value);
+		break;
 	case BASE_OF_APIC:
-		return host ? kvml_apic_restore_base(apic, value, vcpu->physical_bits) :
-			kvml_apic_write_base(apic, value, vcpu->physical_bits,
-					     kvml_cpuid_has_x2apic(vcpu));
+		if (host)
+			return kvml_apic_restore_base(apic, value, vcpu->physical_bits);
+		return value & vcpu->apic_base_reserved ? -EINVAL :
+			kvml_apic_write_base(apic, value, vcpu->physical_bits);
 	case EXTENDED_FEATURES:
 		return kvml_set_efer(vcpu, value);
-	case CONSTANT:
-		return -EINVAL;
 	case TSC:
 		write_tsc(vcpu, value, host);
 		break;

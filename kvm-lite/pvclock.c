@@ -9,22 +9,9 @@
 
 #include <asm/pvclock.h>
 #include <linux/clocksource.h>
-#include <linux/ktime.h>
-#include <linux/math64.h>
 #include <linux/timekeeping.h>
-#include <uapi/asm/kvm_para.h>
 
 #define CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
-
-/* vm->lock held. */
-static u64 time_at(const struct kvml_clock *clock, u64 host_tsc)
-{
-	const struct pvclock_vcpu_time_info *reference = &clock->reference;
-
-	return reference->system_time +
-		pvclock_scale_delta(host_tsc - reference->tsc_timestamp,
-				    reference->tsc_to_system_mul, reference->tsc_shift);
-}
 
 /* vm->lock held, or nobody else knows the VM yet. */
 static void set_time(struct kvml_clock *clock, u64 guest_ns)
@@ -43,17 +30,6 @@ void kvml_clock_create(struct kvml_vm *vm)
 	vm->clock.reference.tsc_to_system_mul = multiplier;
 	vm->clock.reference.tsc_shift = 32 - shift;
 	set_time(&vm->clock, 0);
-}
-
-static bool is_wall_clock(u32 msr)
-{
-	return msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
-}
-
-int kvml_clock_read_msr(struct kvml_vcpu *vcpu, u32 msr, u64 *value)
-{
-	*value = is_wall_clock(msr) ? vcpu->vm->wall_clock_msr : vcpu->clock.system_time_msr;
-	return 0;
 }
 
 /*
@@ -79,35 +55,21 @@ static void write_versioned(struct kvml_vm *vm, u64 gpa, void *data, u32 size)
 	kvml_write_guest(vm, gpa, version, sizeof(*version));
 }
 
-static void write_wall_clock(struct kvml_vm *vm, u64 gpa)
+void kvml_clock_write_wall(struct kvml_vm *vm, u64 gpa)
 {
 	struct pvclock_wall_clock wall = {};
-	u64 boot_ns, remainder;
+	struct timespec64 boot;
 
+	WRITE_ONCE(vm->wall_clock_msr, gpa);
+	if (!gpa)
+		return;
 	mutex_lock(&vm->lock);
-	boot_ns = ktime_get_real_ns() - time_at(&vm->clock, rdtsc_ordered());
+	boot = ns_to_timespec64(ktime_get_real_ns() -
+				__pvclock_read_cycles(&vm->clock.reference, rdtsc_ordered()));
 	mutex_unlock(&vm->lock);
-	wall.sec = div64_u64_rem(boot_ns, NSEC_PER_SEC, &remainder);
-	wall.nsec = remainder;
+	wall.sec = boot.tv_sec;
+	wall.nsec = boot.tv_nsec;
 	write_versioned(vm, gpa, &wall, sizeof(wall));
-}
-
-void kvml_clock_tsc_changed(struct kvml_vcpu *vcpu)
-{
-	vcpu->clock.generation = 0;
-}
-
-int kvml_clock_write_msr(struct kvml_vcpu *vcpu, u32 msr, u64 value)
-{
-	if (!is_wall_clock(msr)) {
-		vcpu->clock.system_time_msr = value;
-		kvml_clock_tsc_changed(vcpu);
-		return 0;
-	}
-	WRITE_ONCE(vcpu->vm->wall_clock_msr, value);
-	if (value)
-		write_wall_clock(vcpu->vm, value);
-	return 0;
 }
 
 void kvml_clock_update(struct kvml_vcpu *vcpu)
@@ -135,7 +97,7 @@ void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data)
 	data->flags = CLOCK_FLAGS;
 	data->host_tsc = rdtsc_ordered();
 	data->realtime = ktime_get_real_ns();
-	data->clock = time_at(&vm->clock, data->host_tsc);
+	data->clock = __pvclock_read_cycles(&vm->clock.reference, data->host_tsc);
 }
 
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)
@@ -157,6 +119,6 @@ int kvml_clock_pause(struct kvml_vcpu *vcpu)
 	if (!(vcpu->clock.system_time_msr & 1))
 		return -EINVAL;
 	vcpu->clock.paused = true;
-	kvml_clock_tsc_changed(vcpu);
+	vcpu->clock.generation = 0;
 	return 0;
 }

@@ -3,7 +3,6 @@
 #include "internal.h"
 
 #include <asm/debugreg.h>
-#include <asm/fpu/xcr.h>
 #include <asm/processor-flags.h>
 
 /* The guest changes these without an exit. */
@@ -51,14 +50,9 @@ u64 kvml_cr4(void)
 	return (vmread(GUEST_CR4) & CR4_OWNED) | (vmread(CR4_READ_SHADOW) & ~CR4_OWNED);
 }
 
-static bool in_long_mode(void)
-{
-	return vmread(GUEST_IA32_EFER) & EFER_LMA;
-}
-
 bool kvml_in_64bit_code(void)
 {
-	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && in_long_mode();
+	return (vmread(GUEST_CS_AR_BYTES) & BIT(13)) && (vmread(GUEST_IA32_EFER) & EFER_LMA);
 }
 
 u32 kvml_cpl(void)
@@ -71,11 +65,10 @@ u32 kvml_cpl(void)
 
 static void write_efer(u64 efer)
 {
+	const u32 mode = efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0;
+
 	vmwrite(GUEST_IA32_EFER, efer);
-	if (efer & EFER_LMA)
-		vmx_set_bits(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE);
-	else
-		vmx_clear_bits(VM_ENTRY_CONTROLS, VM_ENTRY_IA32E_MODE);
+	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry | mode);
 }
 
 int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value)
@@ -153,13 +146,10 @@ int kvml_set_cr0(struct kvml_vcpu *vcpu, u64 value)
 	    change_paging(vcpu, value, kvml_cr4()))
 		return -EINVAL;
 	if ((changed & value & X86_CR0_PG) && (efer & EFER_LME)) {
-		u32 tr = vmread(GUEST_TR_AR_BYTES);
-
 		if (!(kvml_cr4() & X86_CR4_PAE) || (vmread(GUEST_CS_AR_BYTES) & BIT(13)))
 			return -EINVAL;
 		/* The entry check wants a 64-bit busy TSS, which the processor would make of it. */
-		if ((tr & 0xf) != 11)
-			vmwrite(GUEST_TR_AR_BYTES, (tr & ~0xfu) | 11);
+		vmwrite(GUEST_TR_AR_BYTES, (vmread(GUEST_TR_AR_BYTES) & ~0xfUL) | 11);
 		write_efer(efer | EFER_LMA);
 	} else if ((changed & ~value & X86_CR0_PG) && (efer & EFER_LMA)) {
 		if ((vmread(GUEST_CS_AR_BYTES) & BIT(13)) || (kvml_cr4() & X86_CR4_PCIDE))
@@ -184,12 +174,12 @@ static void write_guest_cr4(u64 value)
 
 int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)
 {
+	const bool long_mode = vmread(GUEST_IA32_EFER) & EFER_LMA;
 	const u64 changed = kvml_cr4() ^ value;
 
-	if (!cr4_is_valid(vcpu, value) || (in_long_mode() && !(value & X86_CR4_PAE)))
+	if (!cr4_is_valid(vcpu, value) || (long_mode && !(value & X86_CR4_PAE)))
 		return -EINVAL;
-	if ((changed & value & X86_CR4_PCIDE) &&
-	    (!in_long_mode() || (vmread(GUEST_CR3) & 0xfff)))
+	if ((changed & value & X86_CR4_PCIDE) && (!long_mode || (vmread(GUEST_CR3) & 0xfff)))
 		return -EINVAL;
 	if ((changed & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP |
 			X86_CR4_PCIDE)) &&

@@ -161,6 +161,7 @@ static void power_up(struct kvml_vcpu *vcpu)
 	vcpu->host.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 	vcpu->tsc_offset = vcpu->vm->tsc_offset;
 	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
+	vcpu->apic_base_reserved = KVML_APIC_BASE_X2APIC;
 	kvml_vcpu_load(vcpu);
 	kvml_vmcs_setup(vcpu);
 	vmwrite(GUEST_IA32_PAT, 0x0007040600070406);

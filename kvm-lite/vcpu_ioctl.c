@@ -122,28 +122,21 @@ static int set_debugregs(struct kvml_vcpu *vcpu, const struct kvm_debugregs *reg
 
 /* ----- FPU, XCR0, MP state, interrupts ----- */
 
-/* What struct kvm_fpu shares with the legacy part of the XSAVE area, where the order is another. */
-static const struct {
-	u16 theirs, ours, bytes;
-} fpu_parts[] = {
-	{ offsetof(struct kvm_fpu, fpr), offsetof(struct fxregs_state, st_space), 8 * 16 },
-	/* FCW FSW FTW, opcode, addresses of the last instruction and its data */
-	{ offsetof(struct kvm_fpu, fcw), offsetof(struct fxregs_state, cwd), 24 },
-	{ offsetof(struct kvm_fpu, mxcsr), offsetof(struct fxregs_state, mxcsr), 4 },
-	{ offsetof(struct kvm_fpu, xmm), offsetof(struct fxregs_state, xmm_space), 16 * 16 },
-};
-
-static void copy_fpu(struct kvml_vcpu *vcpu, void *fpu, bool write)
+static void exchange_bytes(void *theirs, void *ours, size_t bytes, bool write)
 {
-	void *state = &vcpu->fpu.fpstate->regs.fxsave;
-	u32 i;
+	memcpy(write ? ours : theirs, write ? theirs : ours, bytes);
+}
 
-	for (i = 0; i < ARRAY_SIZE(fpu_parts); i++) {
-		void *theirs = fpu + fpu_parts[i].theirs;
-		void *ours = state + fpu_parts[i].ours;
+/* What struct kvm_fpu shares with the legacy part of the XSAVE area, where the order is another. */
+static void exchange_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu, bool write)
+{
+	struct fxregs_state *state = &vcpu->fpu.fpstate->regs.fxsave;
 
-		memcpy(write ? ours : theirs, write ? theirs : ours, fpu_parts[i].bytes);
-	}
+	exchange_bytes(fpu->fpr, state->st_space, sizeof(fpu->fpr), write);
+	/* FCW FSW FTW, opcode, addresses of the last instruction and its data */
+	exchange_bytes((void *)fpu + offsetof(struct kvm_fpu, fcw), state, 24, write);
+	exchange_bytes(&fpu->mxcsr, &state->mxcsr, sizeof(fpu->mxcsr), write);
+	exchange_bytes(fpu->xmm, state->xmm_space, sizeof(fpu->xmm), write);
 }
 
 static int set_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
@@ -151,7 +144,7 @@ static int set_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
 	/* A reserved bit of MXCSR would make the host's own restore fault. */
 	if (fpu->mxcsr & ~0xffffu)
 		return -EINVAL;
-	copy_fpu(vcpu, fpu, true);
+	exchange_fpu(vcpu, fpu, true);
 	vcpu->fpu.fpstate->regs.xsave.header.xfeatures |= XFEATURE_MASK_FPSSE;
 	return 0;
 }
@@ -168,12 +161,6 @@ static int set_xcrs(struct kvml_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 	if (xcrs->flags || xcrs->nr_xcrs != 1 || xcrs->xcrs[0].xcr != 0)
 		return -EINVAL;
 	return kvml_set_xcr0(vcpu, xcrs->xcrs[0].value);
-}
-
-static void get_mp_state(struct kvml_vcpu *vcpu, struct kvm_mp_state *state)
-{
-	kvml_accept_requests(vcpu);
-	state->mp_state = vcpu->mp_state;
 }
 
 static int set_mp_state(struct kvml_vcpu *vcpu, const struct kvm_mp_state *state)
@@ -201,20 +188,7 @@ static int queue_interrupt(struct kvml_vcpu *vcpu, const struct kvm_interrupt *i
 	return 0;
 }
 
-/* KVM_SET_VAPIC_ADDR: no page shows the guest its TPR, which is what address 0 asks for. */
-static int set_vapic(struct kvml_vcpu *vcpu, const struct kvm_vapic_addr *page)
-{
-	return page->vapic_addr || !vcpu->vm->split_irqchip ? -EINVAL : 0;
-}
-
 /* ----- ioctls ----- */
-
-/* As long as the command's number says; but XSAVE areas have grown. */
-static size_t structure_bytes(struct kvml_vcpu *vcpu, unsigned int command)
-{
-	return command == KVM_GET_XSAVE2 || command == KVM_SET_XSAVE ? vcpu->fpu.uabi_size :
-								       _IOC_SIZE(command);
-}
 
 /* What takes or gives one structure. @data is zero, or what user space gave unless @fault says no. */
 static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, int fault)
@@ -244,7 +218,7 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 		return fault ?: set_debugregs(vcpu, data);
 	case KVM_GET_XSAVE:
 	case KVM_GET_XSAVE2:
-		if (structure_bytes(vcpu, command) < vcpu->fpu.uabi_size)
+		if (command == KVM_GET_XSAVE && vcpu->fpu.uabi_size > sizeof(struct kvm_xsave))
 			return -EINVAL;
 		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, data, vcpu->fpu.uabi_size,
 					       kvml_supported_xcr0(), vcpu->pkru);
@@ -255,7 +229,7 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 		return fault ?: fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, data,
 							       kvml_supported_xcr0(), &vcpu->pkru);
 	case KVM_GET_FPU:
-		copy_fpu(vcpu, data, false);
+		exchange_fpu(vcpu, data, false);
 		return 0;
 	case KVM_SET_FPU:
 		return fault ?: set_fpu(vcpu, data);
@@ -271,14 +245,16 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 	case KVM_SET_LAPIC:
 		return no_lapic ?: fault ?: kvml_apic_restore(&vcpu->lapic.apic, data);
 	case KVM_GET_MP_STATE:
-		get_mp_state(vcpu, data);
+		kvml_accept_requests(vcpu);
+		((struct kvm_mp_state *)data)->mp_state = vcpu->mp_state;
 		return 0;
 	case KVM_SET_MP_STATE:
 		return fault ?: set_mp_state(vcpu, data);
 	case KVM_INTERRUPT:
 		return fault ?: queue_interrupt(vcpu, data);
 	case KVM_SET_VAPIC_ADDR:
-		return fault ?: set_vapic(vcpu, data);
+		/* No page shows the guest its TPR, which is what address 0 asks for. */
+		return fault ?: no_lapic ?: *(u64 *)data ? -EINVAL : 0;
 	default:
 		return -ENOTTY;
 	}
@@ -286,7 +262,9 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 
 static long structure_ioctl(struct kvml_vcpu *vcpu, unsigned int command, void __user *user)
 {
-	const size_t bytes = structure_bytes(vcpu, command);
+	/* As long as the command's number says; but XSAVE areas have grown. */
+	const size_t bytes = command == KVM_GET_XSAVE2 || command == KVM_SET_XSAVE ?
+		vcpu->fpu.uabi_size : _IOC_SIZE(command);
 	void *data = kzalloc(bytes, GFP_KERNEL_ACCOUNT);
 	int fault = 0;
 	long outcome;
@@ -330,9 +308,8 @@ static long loaded_ioctl(struct kvml_vcpu *vcpu, unsigned int command, unsigned 
 
 	switch (command) {
 	case KVM_GET_MSRS:
-		return kvml_msr_transfer(vcpu, user, false);
 	case KVM_SET_MSRS:
-		return kvml_msr_transfer(vcpu, user, true);
+		return kvml_msr_transfer(vcpu, user, command == KVM_SET_MSRS);
 	case KVM_SET_CPUID2:
 		return kvml_set_cpuid(vcpu, user);
 	case KVM_GET_CPUID2:

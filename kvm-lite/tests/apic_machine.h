@@ -63,9 +63,7 @@ class ApicMachine final {
     return kvml_apic_msr_read(begin(), KVML_X2APIC_MSR_FIRST + index, &value);
   }
 
-  int set_base(uint64_t value, bool x2apic_offered = true) {
-    return kvml_apic_write_base(begin(), value, kPhysicalBits, x2apic_offered);
-  }
+  int set_base(uint64_t value) { return kvml_apic_write_base(begin(), value, kPhysicalBits); }
 
   /// A fixed, edge-triggered interrupt.
   bool raise(uint8_t vector) { return kvml_apic_accept(begin(), vector, false); }

@@ -1,14 +1,15 @@
 // The timer's three modes, and the LAPIC's state saved and restored.
 #include <gtest/gtest.h>
-#include <linux/kvm.h>
 
+#include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "kvm-lite/tests/apic_machine.h"
 
 namespace mote::kvm_lite {
 namespace {
+
+using Page = std::array<uint32_t, 4 * KVML_APIC_REGISTERS>;
 
 constexpr uint32_t kDivideByOne = 0xb;
 constexpr uint32_t kDivideBySixteen = 0x3;
@@ -187,12 +188,12 @@ TEST(LapicState, SurvivesSaveAndRestore) {
   machine.raise(0x31);
   machine.raise(0x99);
   machine.now_ns += 2000;
-  kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state);
+  Page page{};
+  kvml_apic_save(&machine.apic(), page.data());
 
   ApicMachine restored(4);
   restored.now_ns = 77777;
-  ASSERT_EQ(kvml_apic_restore(&restored.apic(), &state), 0);
+  ASSERT_EQ(kvml_apic_restore(&restored.apic(), page.data()), 0);
   EXPECT_EQ(restored.apic().deadline_ns, restored.now_ns + 3000);
   EXPECT_EQ(restored.take(), 0x99);
   restored.write(KVML_APIC_EOI, 0);
@@ -205,10 +206,10 @@ TEST(LapicState, SurvivesSaveAndRestore) {
 TEST(LapicState, X2apicIdStandsWhereTheAbiWantsIt) {
   auto machine = ApicMachine::x2apic(9);
   ASSERT_EQ(machine.write_msr(KVML_APIC_ICR, 0x0000000300000844), 0);
-  kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state);
-  EXPECT_EQ(state.regs[KVML_APIC_ID * 16 + 3], 9);
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
+  Page page{};
+  kvml_apic_save(&machine.apic(), page.data());
+  EXPECT_EQ(page[4 * KVML_APIC_ID], 9u << 24);
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), page.data()), 0);
   uint64_t command = 0;
   ASSERT_EQ(machine.read_msr(KVML_APIC_ICR, command), 0);
   EXPECT_EQ(command, 0x0000000300000844u);
@@ -217,18 +218,18 @@ TEST(LapicState, X2apicIdStandsWhereTheAbiWantsIt) {
 TEST(LapicState, RefusesAnotherOnesId) {
   auto machine = ApicMachine::enabled(4);
   machine.raise(0x31);
-  kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state);
+  Page page{};
+  kvml_apic_save(&machine.apic(), page.data());
   ApicMachine other(5);
-  EXPECT_EQ(kvml_apic_restore(&other.apic(), &state), -EINVAL);
+  EXPECT_EQ(kvml_apic_restore(&other.apic(), page.data()), -EINVAL);
   EXPECT_EQ(other.read(KVML_APIC_IRR + 1), 0u);
 }
 
 TEST(LapicState, WhatCannotBeIsMaskedAway) {
-  kvm_lapic_state state;
-  std::memset(&state, 0xff, sizeof(state));
+  Page page{};
+  page.fill(~0U);
   ApicMachine machine(0xff);
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), page.data()), 0);
   EXPECT_EQ(machine.read(KVML_APIC_IRR), 0xffff0000u);
   EXPECT_EQ(machine.read(KVML_APIC_TIMER_DIVIDE), kDivideByOne);
   EXPECT_EQ(machine.read(KVML_APIC_LVT_ERROR), 0x000100ffu);
@@ -240,19 +241,19 @@ TEST(LapicState, PeriodicTimerAtZeroStartsOver) {
   auto machine = with_timer(0x40 | kPeriodic);
   machine.write(KVML_APIC_TIMER_INITIAL, 1000000);
   machine.now_ns += 1000000;
-  kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state);
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
+  Page page{};
+  kvml_apic_save(&machine.apic(), page.data());
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), page.data()), 0);
   EXPECT_EQ(machine.apic().deadline_ns, machine.now_ns + 1000000);
 }
 
 TEST(LapicState, RestoredWhileDisabledIsMasked) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_LVT_TIMER, 0x40);
-  kvm_lapic_state state;
-  kvml_apic_save(&machine.apic(), &state);
-  state.regs[KVML_APIC_SVR * 16 + 1] = 0;
-  ASSERT_EQ(kvml_apic_restore(&machine.apic(), &state), 0);
+  Page page{};
+  kvml_apic_save(&machine.apic(), page.data());
+  page[4 * KVML_APIC_SVR] &= 0xff;
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), page.data()), 0);
   EXPECT_EQ(machine.read(KVML_APIC_LVT_TIMER), 0x40u | kMasked);
 }
 

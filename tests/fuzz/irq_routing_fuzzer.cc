@@ -16,11 +16,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<kvm_irq_routing_entry> entries(size / sizeof(kvm_irq_routing_entry));
   if (!entries.empty()) std::memcpy(entries.data(), data, entries.size() * sizeof(entries[0]));
   const auto count = static_cast<uint32_t>(entries.size());
-  const int gsis = kvml_routes_gsis(entries.data(), count);
-  if (gsis < 0) return 0;
-  std::vector<kvml_apic_message> messages(static_cast<size_t>(gsis));
-  if (kvml_routes_fill(messages.data(), static_cast<uint32_t>(gsis), entries.data(), count) != 0)
-    return 0;
+  const uint32_t gsis = kvml_routes_gsis(entries.data(), count);
+  if (gsis > KVML_ROUTES_MAX) std::abort();
+  std::vector<kvml_apic_message> messages(gsis);
+  if (kvml_routes_fill(messages.data(), gsis, entries.data(), count) != 0) return 0;
   size_t routed = 0;
   for (const auto& entry : entries) {
     const kvml_apic_message wanted = kvml_message_of_msi(entry.u.msi.address_lo, entry.u.msi.data);
