@@ -312,6 +312,10 @@ void kvml_apic_save(const struct kvml_apic *apic, u32 *page)
 		page[4 * index] = read_register(apic, index);
 	/* The ABI keeps the id in the xAPIC's place without KVM_CAP_X2APIC_API. */
 	page[4 * KVML_APIC_ID] = apic->id << 24;
+	/* A one-shot timer whose last moment this is: 0 would say that it has fired. */
+	if (!page[4 * KVML_APIC_TIMER_CURRENT] && apic->deadline_ns &&
+	    timer_mode(apic) != TIMER_PERIODIC)
+		page[4 * KVML_APIC_TIMER_CURRENT] = 1;
 }
 
 int kvml_apic_restore(struct kvml_apic *apic, const u32 *page)

@@ -247,6 +247,18 @@ TEST(LapicState, PeriodicTimerAtZeroStartsOver) {
   EXPECT_EQ(machine.apic().deadline_ns, machine.now_ns + 1000000);
 }
 
+TEST(LapicState, OneShotTimerAtItsLastMomentIsNotLost) {
+  auto machine = with_timer(0x40, kDivideBySixteen);
+  machine.write(KVML_APIC_TIMER_INITIAL, 100);
+  machine.now_ns += 16 * 100 - 1;
+  Page page{};
+  kvml_apic_save(&machine.apic(), page.data());
+  ASSERT_EQ(kvml_apic_restore(&machine.apic(), page.data()), 0);
+  machine.now_ns += 16;
+  machine.expire();
+  EXPECT_EQ(machine.take(), 0x40);
+}
+
 TEST(LapicState, RestoredWhileDisabledIsMasked) {
   auto machine = ApicMachine::enabled();
   machine.write(KVML_APIC_LVT_TIMER, 0x40);
