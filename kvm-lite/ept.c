@@ -187,6 +187,11 @@ static int serve_fault(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, struct
 	bool mapped = false;
 	int outcome;
 
+	/* One that lacks two tables or more, as those at first, is repeated by the guest. */
+	if (!vcpu->spare_table)
+		vcpu->spare_table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vcpu->spare_table)
+		return -ENOMEM;
 	fault->hva = slot->hva + (fault->gfn - slot->gfn) * PAGE_SIZE;
 	fault->logged = slot->dirty;
 	fault->wanted = pages_ahead(vcpu, slot, fault);
@@ -200,14 +205,10 @@ static int serve_fault(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, struct
 		mapped = map_pages(vcpu, slot, fault);
 	spin_unlock(&ept->lock);
 	put_pages(fault, mapped);
-	if (mapped) {
+	/* Else the mapping is changing or a table is missing: the guest runs into it once more. */
+	if (mapped)
 		vcpu->next_gfn = fault->gfn + fault->count;
-		return 0;
-	}
-	/* The mapping is changing or a table is missing: the guest runs into it once more. */
-	if (!vcpu->spare_table)
-		vcpu->spare_table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	return vcpu->spare_table ? 0 : -ENOMEM;
+	return 0;
 }
 
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
