@@ -200,7 +200,7 @@ int kvml_vm_create(void)
 	vm->tsc_offset = -rdtsc_ordered();
 	kvml_clock_create(vm);
 	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	vm->ept.pointer = __pa(vm->ept.root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
+	vm->ept.pointer = __pa(vm->ept.root) | kvml_vmx.ept_pointer_bits;
 	vm->mm = current->mm;
 	vm->notifier.ops = &notifier_operations;
 	/* Keeps the mm_struct until the VM ends. */

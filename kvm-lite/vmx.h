@@ -22,6 +22,7 @@ struct kvml_vmx_config {
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
 	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
+	u64 ept_pointer_bits;	/* of every EPTP, beside the address */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 efer, pat, star, lstar, fmask, xss;	/* of the host */
 };

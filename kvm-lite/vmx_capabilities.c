@@ -75,6 +75,10 @@ static int read_ept(void)
 		VMX_EPT_INVEPT_BIT | VMX_EPT_EXTENT_CONTEXT_BIT |
 		(u64)VMX_VPID_INVVPID_BIT << 32 | (u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
 
+	kvml_vmx.ept_pointer_bits = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
+	/* Nobody reads the flags; but walks of the guest's page tables count as writes at once. */
+	if (capabilities & VMX_EPT_AD_BIT)
+		kvml_vmx.ept_pointer_bits |= VMX_EPTP_AD_ENABLE_BIT;
 	return check_missing("EPT or VPID capabilities", needed & ~capabilities);
 }
 
