@@ -8,20 +8,9 @@
 
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
 
 /* A fault that goes on where the last one ended maps up to so many pages that the process has. */
 #define AHEAD_PAGES	16u
-
-static void free_table(u64 *table)
-{
-	free_page((unsigned long)table);
-}
-
-void kvml_ept_destroy(struct kvml_vm *vm)
-{
-	kvml_ept_free(vm->ept.root, KVML_EPT_ROOT_LEVEL, free_table);
-}
 
 static void ignore(void *unused)
 {
@@ -59,13 +48,12 @@ void kvml_ept_change(struct kvml_vm *vm, u64 gfn, u64 pages, enum kvml_ept_chang
 
 struct fault {
 	u64 gfn;
-	unsigned long hva;
 	bool write;
 	bool execute;
+	struct kvml_memslot *slot;	/* if it is logged: 4 KiB pages, a write at a time */
+	unsigned long hva;
 	bool writable;		/* the entries allow writes */
-	bool logged;		/* dirty logging: 4 KiB pages, a write at a time */
 	u32 count;		/* of pages: the one at gfn, and those behind it that are here as well */
-	u32 wanted;		/* how many at the most */
 	struct page *pages[AHEAD_PAGES];
 };
 
@@ -81,12 +69,12 @@ static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 	return pud_leaf(pud) || pmd_leaf(READ_ONCE(*pmd_offset(&pud, hva)));
 }
 
-static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
-			  const struct fault *fault)
+static bool can_map_large(struct kvml_vm *vm, const struct fault *fault)
 {
+	const struct kvml_memslot *slot = fault->slot;
 	const u64 first = fault->gfn & ~(u64)(KVML_EPT_LARGE_PAGES - 1);
 
-	if (fault->logged || (fault->execute && kvml_vmx.small_code))
+	if (slot->dirty || (fault->execute && kvml_vmx.small_code))
 		return false;
 	if (first < slot->gfn || first + KVML_EPT_LARGE_PAGES > slot->gfn + slot->pages)
 		return false;
@@ -97,10 +85,10 @@ static bool can_map_large(struct kvml_vm *vm, const struct kvml_memslot *slot,
 }
 
 /* ept.lock held. False: a table is missing. */
-static bool map_pages(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, const struct fault *fault)
+static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 {
 	struct kvml_vm *vm = vcpu->vm;
-	const bool large = can_map_large(vm, slot, fault);
+	const bool large = can_map_large(vm, fault);
 	struct kvml_ept_mapping map = {
 		.gfn = fault->gfn,
 		.level = large ? KVML_EPT_LARGE_LEVEL : KVML_EPT_LEAF_LEVEL,
@@ -116,8 +104,8 @@ static bool map_pages(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, const s
 	vcpu->spare_table = map.spare;
 	if (!entry)
 		return false;
-	if (fault->logged && fault->write)
-		__set_bit(fault->gfn - slot->gfn, slot->dirty);
+	if (fault->slot->dirty && fault->write)
+		__set_bit(fault->gfn - fault->slot->gfn, fault->slot->dirty);
 	for (i = 1; !large && i < fault->count; i++) {
 		if (!entry[i])
 			WRITE_ONCE(entry[i], kvml_ept_leaf(page_to_phys(fault->pages[i]),
@@ -130,36 +118,37 @@ static bool map_pages(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, const s
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
-static u32 pages_ahead(const struct kvml_vcpu *vcpu, const struct kvml_memslot *slot,
-		       const struct fault *fault)
+static u32 pages_ahead(const struct kvml_vcpu *vcpu, const struct fault *fault)
 {
-	const u64 in_slot = slot->gfn + slot->pages - fault->gfn;
-	const u32 in_table = KVML_EPT_ENTRIES -
-		kvml_ept_index(fault->gfn, KVML_EPT_LEAF_LEVEL);
+	const u64 in_slot = fault->slot->gfn + fault->slot->pages - fault->gfn;
+	const u32 in_table = KVML_EPT_ENTRIES - kvml_ept_index(fault->gfn, KVML_EPT_LEAF_LEVEL);
 
-	if (fault->gfn != vcpu->next_gfn || fault->logged)
+	if (fault->gfn != vcpu->next_gfn || fault->slot->dirty)
 		return 1;
 	return min_t(u64, min(in_table, AHEAD_PAGES), in_slot);
 }
 
 /* Pages that the process has already, without a fault of its own; true if the first is there. */
-static bool get_present(struct fault *fault, bool writable)
+static bool get_present(struct fault *fault, u32 wanted, bool writable)
 {
-	const int got = get_user_pages_fast_only(fault->hva, fault->wanted,
-						 writable ? FOLL_WRITE : 0, fault->pages);
+	const int got = get_user_pages_fast_only(fault->hva, wanted, writable ? FOLL_WRITE : 0,
+						 fault->pages);
 
 	fault->count = max(got, 0);
-	fault->writable = writable && (fault->write || !fault->logged);
+	fault->writable = writable && (fault->write || !fault->slot->dirty);
 	return got > 0;
 }
 
 /* Finds the process's pages, faults the first one in; holds references to them. */
-static int get_pages(struct fault *fault, const struct kvml_memslot *slot)
+static int get_pages(const struct kvml_vcpu *vcpu, struct fault *fault)
 {
+	const u32 wanted = pages_ahead(vcpu, fault);
+
+	fault->hva = fault->slot->hva + (fault->gfn - fault->slot->gfn) * PAGE_SIZE;
 	/* Writable even if the guest reads, if they are already: the first write need not fault. */
-	if (!(slot->flags & KVM_MEM_READONLY) && get_present(fault, true))
+	if (!(fault->slot->flags & KVM_MEM_READONLY) && get_present(fault, wanted, true))
 		return 0;
-	if (!fault->write && get_present(fault, false))
+	if (!fault->write && get_present(fault, wanted, false))
 		return 0;
 	if (get_user_pages_fast(fault->hva, 1, fault->write ? FOLL_WRITE : 0, fault->pages) != 1)
 		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
@@ -179,37 +168,6 @@ static void put_pages(struct fault *fault, bool mapped)
 	}
 }
 
-/* slots_lock held. */
-static int serve_fault(struct kvml_vcpu *vcpu, struct kvml_memslot *slot, struct fault *fault)
-{
-	struct kvml_ept *ept = &vcpu->vm->ept;
-	const unsigned long sequence = READ_ONCE(ept->sequence);
-	bool mapped = false;
-	int outcome;
-
-	fault->hva = slot->hva + (fault->gfn - slot->gfn) * PAGE_SIZE;
-	fault->logged = slot->dirty;
-	fault->wanted = pages_ahead(vcpu, slot, fault);
-	/* The sequence before the pages: what is invalidated from here on is noticed below. */
-	smp_rmb();
-	outcome = get_pages(fault, slot);
-	if (outcome)
-		return outcome;
-	spin_lock(&ept->lock);
-	if (!ept->invalidations && ept->sequence == sequence)
-		mapped = map_pages(vcpu, slot, fault);
-	spin_unlock(&ept->lock);
-	put_pages(fault, mapped);
-	if (mapped) {
-		vcpu->next_gfn = fault->gfn + fault->count;
-		return 0;
-	}
-	/* The mapping is changing or a table is missing: the guest runs into it once more. */
-	if (!vcpu->spare_table)
-		vcpu->spare_table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	return vcpu->spare_table ? 0 : -ENOMEM;
-}
-
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 {
 	struct kvml_vm *vm = vcpu->vm;
@@ -218,12 +176,31 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 		.write = violation & EPT_VIOLATION_ACC_WRITE,
 		.execute = violation & EPT_VIOLATION_ACC_INSTR,
 	};
-	struct kvml_memslot *slot;
+	unsigned long sequence;
+	bool mapped = false;
 	int outcome;
 
+	/* One that lacks two tables or more, as those at first, is repeated by the guest. */
+	if (!vcpu->spare_table)
+		vcpu->spare_table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vcpu->spare_table)
+		return -ENOMEM;
 	down_read(&vm->slots_lock);
-	slot = kvml_find_slot(vm, gpa, fault.write);
-	outcome = slot ? serve_fault(vcpu, slot, &fault) : -ENOENT;
+	fault.slot = kvml_find_slot(vm, gpa, fault.write);
+	sequence = READ_ONCE(vm->ept.sequence);
+	/* The sequence before the pages: what is invalidated from here on is noticed below. */
+	smp_rmb();
+	outcome = fault.slot ? get_pages(vcpu, &fault) : -ENOENT;
+	if (!outcome) {
+		spin_lock(&vm->ept.lock);
+		if (!vm->ept.invalidations && vm->ept.sequence == sequence)
+			mapped = map_pages(vcpu, &fault);
+		spin_unlock(&vm->ept.lock);
+		put_pages(&fault, mapped);
+	}
 	up_read(&vm->slots_lock);
+	/* Else the mapping is changing or a table is missing: the guest runs into it once more. */
+	if (mapped)
+		vcpu->next_gfn = fault.gfn + fault.count;
 	return outcome;
 }

@@ -4,6 +4,9 @@
  * four levels, leaves of 4 KiB at level 1 and of 2 MiB at level 2. Nothing here locks, allocates or
  * flushes: ept.c calls it with ept.lock held and does what the results ask for. Pure.
  *
+ * The processor may set the accessed and dirty flags of an entry (bits 8 and 9) at any moment. Nobody
+ * reads them, so a change may lose them; they come back with the next use.
+ *
  * Invariant: an entry that is not 0 is a leaf or leads to one table that nobody else leads to.
  */
 #ifndef KVML_EPT_WALK_H

@@ -61,26 +61,6 @@ static void irqfd_enqueue(struct file *file, wait_queue_head_t *queue, poll_tabl
 	add_wait_queue(queue, &irqfd->wait);
 }
 
-/* Takes over the reference to @eventfd, which is the one in @file, if it returns 0. */
-static int assign_irqfd(struct kvml_vm *vm, struct file *file, struct eventfd_ctx *eventfd,
-			u32 gsi)
-{
-	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
-
-	if (!irqfd)
-		return -ENOMEM;
-	irqfd->vm = vm;
-	irqfd->eventfd = eventfd;
-	irqfd->gsi = gsi;
-	list_add_tail(&irqfd->entry, &vm->interrupts.irqfds);
-	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
-	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
-	/* From here on irqfd_wakeup() is called. What was signalled before is not lost either. */
-	if (vfs_poll(file, &irqfd->poll) & EPOLLIN)
-		kvml_signal_gsi(vm, gsi);
-	return 0;
-}
-
 /* No interrupt comes from it after this. */
 static void remove_irqfd(struct irqfd *irqfd)
 {
@@ -92,25 +72,47 @@ static void remove_irqfd(struct irqfd *irqfd)
 	kfree(irqfd);
 }
 
-/* An eventfd has one at the most. */
-static struct irqfd *find_irqfd(struct kvml_vm *vm, const struct eventfd_ctx *eventfd)
+/* An eventfd, here that of @file, has one at the most. A new one takes over the reference. */
+static int change_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args, struct file *file,
+			struct eventfd_ctx *eventfd)
 {
 	struct irqfd *irqfd;
+	u32 count = 0;
 
 	list_for_each_entry(irqfd, &vm->interrupts.irqfds, entry) {
-		if (irqfd->eventfd == eventfd)
-			return irqfd;
+		count++;
+		if (irqfd->eventfd != eventfd)
+			continue;
+		if (!args->flags)
+			return -EBUSY;
+		if (irqfd->gsi == args->gsi)
+			remove_irqfd(irqfd);
+		return 0;
 	}
-	return NULL;
+	if (args->flags)
+		return 0;
+	if (count >= KVML_ROUTES_MAX)
+		return -ENOSPC;
+	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	if (!irqfd)
+		return -ENOMEM;
+	irqfd->vm = vm;
+	irqfd->eventfd = eventfd;
+	irqfd->gsi = args->gsi;
+	list_add_tail(&irqfd->entry, &vm->interrupts.irqfds);
+	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
+	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
+	/* From here on irqfd_wakeup() is called. What was signalled before is not lost either. */
+	if (vfs_poll(file, &irqfd->poll) & EPOLLIN)
+		kvml_signal_gsi(vm, irqfd->gsi);
+	return 0;
 }
 
 int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 {
-	const bool remove = args->flags & KVM_IRQFD_FLAG_DEASSIGN;
 	struct eventfd_ctx *eventfd;
-	struct irqfd *irqfd;
 	struct file *file;
-	int outcome = 0;
+	int outcome;
 
 	/* Resampling is for level-triggered pins of an IOAPIC that kvm-lite does not have. */
 	if (args->flags & ~KVM_IRQFD_FLAG_DEASSIGN)
@@ -119,12 +121,8 @@ int kvml_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	eventfd = eventfd_ctx_fileget(file);
-	irqfd = find_irqfd(vm, eventfd);
-	if (!remove)
-		outcome = irqfd ? -EBUSY : assign_irqfd(vm, file, eventfd, args->gsi);
-	else if (irqfd && irqfd->gsi == args->gsi)
-		remove_irqfd(irqfd);
-	if (outcome || remove)
+	outcome = change_irqfd(vm, args, file, eventfd);
+	if (outcome || args->flags)
 		eventfd_ctx_put(eventfd);
 	fput(file);
 	return outcome;
@@ -154,19 +152,31 @@ static bool overlaps(const struct ioeventfd *entry, u32 flags, u64 address, u32 
 		!(args->flags & flags & KVM_IOEVENTFD_FLAG_DATAMATCH));
 }
 
-/* Takes over the reference to the eventfd if it returns 0. */
-static int assign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args,
+/* A new one takes over the reference to @eventfd. */
+static int change_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args,
 			    struct eventfd_ctx *eventfd)
 {
 	struct kvml_interrupts *interrupts = &vm->interrupts;
+	const u32 remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
 	struct ioeventfd *entry;
 
+	hash_for_each_possible(interrupts->ioeventfds, entry, node, args->addr) {
+		if (!overlaps(entry, args->flags, args->addr, args->len, args->datamatch))
+			continue;
+		if (!remove)
+			return -EEXIST;
+		if (entry->eventfd != eventfd || entry->args.len != args->len ||
+		    (entry->args.flags ^ args->flags) != remove)
+			continue;
+		hash_del_rcu(&entry->node);
+		interrupts->ioeventfd_count--;
+		call_rcu(&entry->rcu, free_ioeventfd);
+		return 0;
+	}
+	if (remove)
+		return -ENOENT;
 	if (interrupts->ioeventfd_count >= IOEVENTFDS_MAX)
 		return -ENOSPC;
-	hash_for_each_possible(interrupts->ioeventfds, entry, node, args->addr) {
-		if (overlaps(entry, args->flags, args->addr, args->len, args->datamatch))
-			return -EEXIST;
-	}
 	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
 	if (!entry)
 		return -ENOMEM;
@@ -175,25 +185,6 @@ static int assign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args
 	hash_add_rcu(interrupts->ioeventfds, &entry->node, args->addr);
 	interrupts->ioeventfd_count++;
 	return 0;
-}
-
-static int deassign_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args,
-			      const struct eventfd_ctx *eventfd)
-{
-	const u32 flags = args->flags & ~KVM_IOEVENTFD_FLAG_DEASSIGN;
-	struct ioeventfd *entry;
-
-	hash_for_each_possible(vm->interrupts.ioeventfds, entry, node, args->addr) {
-		if (entry->eventfd != eventfd || entry->args.flags != flags ||
-		    entry->args.len != args->len ||
-		    !overlaps(entry, flags, args->addr, args->len, args->datamatch))
-			continue;
-		hash_del_rcu(&entry->node);
-		vm->interrupts.ioeventfd_count--;
-		call_rcu(&entry->rcu, free_ioeventfd);
-		return 0;
-	}
-	return -ENOENT;
 }
 
 static bool ioeventfd_is_valid(const struct kvm_ioeventfd *args)
@@ -211,7 +202,6 @@ static bool ioeventfd_is_valid(const struct kvm_ioeventfd *args)
 
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 {
-	const bool remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
 	struct eventfd_ctx *eventfd;
 	int outcome;
 
@@ -220,11 +210,8 @@ int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)
 	eventfd = eventfd_ctx_fdget(args->fd);
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);
-	if (remove)
-		outcome = deassign_ioeventfd(vm, args, eventfd);
-	else
-		outcome = assign_ioeventfd(vm, args, eventfd);
-	if (outcome || remove)
+	outcome = change_ioeventfd(vm, args, eventfd);
+	if (outcome || (args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN))
 		eventfd_ctx_put(eventfd);
 	return outcome;
 }

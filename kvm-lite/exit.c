@@ -5,7 +5,6 @@
 #include <asm/debugreg.h>
 #include <asm/trapnr.h>
 #include <asm/processor-flags.h>
-#include <uapi/asm/vmx.h>
 #include <uapi/linux/kvm_para.h>
 
 /* A debugger guards the debug registers; it caught somebody. */
@@ -92,18 +91,6 @@ static int handle_hlt(struct kvml_vcpu *vcpu)
 	return kvml_to_user(vcpu, KVM_EXIT_HLT);
 }
 
-static int write_control_register(struct kvml_vcpu *vcpu, u32 number, u64 value)
-{
-	if (number == 0)
-		return kvml_set_cr0(vcpu, value);
-	if (number == 4)
-		return kvml_set_cr4(vcpu, value);
-	if (number != 8 || value > 15)
-		return -EINVAL;
-	kvml_apic_set_cr8(&vcpu->lapic.apic, value);
-	return 0;
-}
-
 /* SDM volume 3, "Exit Qualification for Control-Register Accesses". */
 static int handle_control_register(struct kvml_vcpu *vcpu)
 {
@@ -125,7 +112,14 @@ static int handle_control_register(struct kvml_vcpu *vcpu)
 	default: /* LMSW cannot clear PE */
 		value = (kvml_cr0() & ~0xeULL) | ((qualification >> 16) & 0xf);
 	}
-	return done(vcpu, write_control_register(vcpu, number, value));
+	if (number == 0)
+		return done(vcpu, kvml_set_cr0(vcpu, value));
+	if (number == 4)
+		return done(vcpu, kvml_set_cr4(vcpu, value));
+	if (number != 8 || value > 15)
+		return done(vcpu, -EINVAL);
+	kvml_apic_set_cr8(&vcpu->lapic.apic, value);
+	return done(vcpu, 0);
 }
 
 /* SDM volume 3, "Exit Qualification for MOV DR". The registers live in vcpu until the next entry. */
@@ -155,13 +149,6 @@ static int handle_debug_register(struct kvml_vcpu *vcpu)
 		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
 	kvml_set_dr(vcpu, number, value);
 	return done(vcpu, 0);
-}
-
-static int handle_xsetbv(struct kvml_vcpu *vcpu)
-{
-	if (kvml_cpl() != 0 || (u32)vcpu->regs[1])
-		return kvml_inject_exception(vcpu, X86_TRAP_GP, 0);
-	return done(vcpu, kvml_set_xcr0(vcpu, edx_eax(vcpu)));
 }
 
 /* SDM volume 3, "Exit Qualification for Debug Exceptions". The bitmap has #DB, #AC and #MC. */
@@ -202,7 +189,9 @@ static int handle_rare_exit(struct kvml_vcpu *vcpu, u32 reason)
 	case EXIT_REASON_DR_ACCESS:
 		return handle_debug_register(vcpu);
 	case EXIT_REASON_XSETBV:
-		return handle_xsetbv(vcpu);
+		/* XCR0 is the only one. */
+		return done(vcpu, kvml_cpl() != 0 || (u32)vcpu->regs[1] ? -EINVAL :
+			    kvml_set_xcr0(vcpu, edx_eax(vcpu)));
 	case EXIT_REASON_EXCEPTION_NMI:
 		return handle_exception(vcpu);
 	case EXIT_REASON_TRIPLE_FAULT:

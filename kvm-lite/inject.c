@@ -52,12 +52,9 @@ bool kvml_has_wakeup(struct kvml_vcpu *vcpu)
 {
 	const struct kvml_events *events = &vcpu->events;
 
-	if (events->exception)
-		return true;
-	if (events->nmi_pending && nmi_allowed())
-		return true;
-	return kvml_interrupt_allowed() &&
-		(events->interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0);
+	return events->exception || (events->nmi_pending && nmi_allowed()) ||
+		(kvml_interrupt_allowed() &&
+		 (events->interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0));
 }
 
 /* What VM_ENTRY_INTR_INFO_FIELD says of the event that goes first, or 0. It waits no more. */
@@ -88,14 +85,18 @@ static u32 take_event(struct kvml_vcpu *vcpu)
 	return vector < 0 ? 0 : KVML_INTERRUPT | vector;
 }
 
-static void set_windows(struct kvml_vcpu *vcpu, bool busy)
+void kvml_inject_pending(struct kvml_vcpu *vcpu)
 {
 	const struct kvml_events *events = &vcpu->events;
+	const u32 info = take_event(vcpu);
 	const u32 controls = vmread(CPU_BASED_VM_EXEC_CONTROL);
 	u32 wanted = controls & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
 
+	if (info)
+		vmwrite(VM_ENTRY_INTR_INFO_FIELD, info);
+	/* The windows for what waits still. */
 	if (events->interrupt || kvml_apic_pending(&vcpu->lapic.apic) >= 0 ||
-	    (READ_ONCE(vcpu->run->request_interrupt_window) && (busy || !kvml_interrupt_allowed())))
+	    (READ_ONCE(vcpu->run->request_interrupt_window) && (info || !kvml_interrupt_allowed())))
 		wanted |= CPU_BASED_INTR_WINDOW_EXITING;
 	/* The window for NMIs may be open behind STI, when none may be injected. */
 	if (events->nmi_pending)
@@ -103,15 +104,6 @@ static void set_windows(struct kvml_vcpu *vcpu, bool busy)
 			CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
 	if (wanted != controls)
 		vmwrite(CPU_BASED_VM_EXEC_CONTROL, wanted);
-}
-
-void kvml_inject_pending(struct kvml_vcpu *vcpu)
-{
-	const u32 info = take_event(vcpu);
-
-	if (info)
-		vmwrite(VM_ENTRY_INTR_INFO_FIELD, info);
-	set_windows(vcpu, info);
 }
 
 /* SDM volume 3, "Information for VM Exits During Event Delivery". */

@@ -49,8 +49,6 @@
 /* kvm_run, then one page of port I/O data. */
 #define KVML_RUN_PAGES		2
 #define KVML_PIO_OFFSET		PAGE_SIZE
-/* kvm_run.immediate_exit, behind request_interrupt_window. */
-#define KVML_IMMEDIATE_EXIT_OFFSET	1
 #define KVML_BLOCKING_STI_OR_SS	(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
 /* A range of guest-physical pages and the process's pages behind them. */
@@ -108,17 +106,18 @@ struct kvml_events {
 enum kvml_io_kind {
 	KVML_IO_NONE,
 	KVML_IO_PORT_IN,
-	KVML_IO_STRING_IN,
 	KVML_IO_MMIO_READ,
 };
 
 struct kvml_io {
 	enum kvml_io_kind kind;
+	u32 port;		/* as the exit qualifies the access */
 	u8 size;
-	u32 count;		/* of string I/O */
+	u32 count;		/* of string I/O, else 1 */
 	u64 address;		/* of the string in guest-linear memory */
+	unsigned long *index;	/* the string's RSI or RDI */
 	u8 address_size;	/* of the string's registers: 2, 4, 8 */
-	struct kvml_mmio mmio;	/* of an MMIO read */
+	struct kvml_mmio mmio;
 };
 
 struct kvml_msrs {
@@ -166,7 +165,7 @@ struct kvml_vcpu {
 	bool launched;
 	u16 vpid;		/* 0 is the host; EPTPs tell vCPUs of different VMs apart */
 	u64 ept_generation;	/* of the last INVEPT on vmcs_cpu */
-	u32 timer_ticks;	/* VMX-preemption timer, as in the VMCS */
+	unsigned long timer_ticks;	/* VMX-preemption timer, as in the VMCS */
 	u64 next_gfn;		/* behind what the last EPT fault mapped */
 	u64 *spare_table;	/* zeroed, for the next EPT fault that lacks one; or null */
 	bool flush_vpid;
@@ -215,18 +214,6 @@ static inline int kvml_to_user(struct kvml_vcpu *vcpu, u32 reason)
 	return KVML_TO_USER;
 }
 
-/* The structure that an ioctl takes, as long as its number says. 0 or -EFAULT. */
-static inline int kvml_copy_in(void *data, const void __user *user, unsigned int command)
-{
-	return copy_from_user(data, user, _IOC_SIZE(command)) ? -EFAULT : 0;
-}
-
-/* As above, what it gives. */
-static inline int kvml_copy_out(void __user *user, const void *data, unsigned int command)
-{
-	return copy_to_user(user, data, _IOC_SIZE(command)) ? -EFAULT : 0;
-}
-
 /* ----- vm.c ----- */
 int kvml_vm_create(void);
 int kvml_check_extension(unsigned long capability);
@@ -240,7 +227,6 @@ struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
 
 /* ----- ept.c ----- */
-void kvml_ept_destroy(struct kvml_vm *vm);
 /*
  * Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write
  * to read-only memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
@@ -266,7 +252,7 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
 static inline bool kvml_immediate_exit(const struct kvml_vcpu *vcpu)
 {
 	/* Some kernels rename the field for everybody but user space; its place is ABI. */
-	return READ_ONCE(*((const u8 *)vcpu->run + KVML_IMMEDIATE_EXIT_OFFSET));
+	return READ_ONCE(*(&vcpu->run->request_interrupt_window + 1));
 }
 
 /* ----- vcpu_ioctl.c ----- */

@@ -96,60 +96,56 @@ static bool segment_allows(u32 segment, bool write, u64 offset, u32 size)
 #define PORT_STRING	BIT(4)
 #define PORT_REPEAT	BIT(5)
 
-static int port_to_user(struct kvml_vcpu *vcpu, u32 qualification, u32 count)
+static int port_to_user(struct kvml_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
+	struct kvml_io *io = &vcpu->io;
+	const bool in = io->port & PORT_IN;
 
-	run->io.direction = qualification & PORT_IN ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
-	run->io.size = vcpu->io.size;
-	run->io.port = qualification >> 16;
-	run->io.count = count;
+	io->kind = in ? KVML_IO_PORT_IN : KVML_IO_NONE;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = io->size;
+	run->io.port = io->port >> 16;
+	run->io.count = io->count;
 	run->io.data_offset = KVML_PIO_OFFSET;
 	return kvml_to_user(vcpu, KVM_EXIT_IO);
 }
 
-static unsigned long *string_index(struct kvml_vcpu *vcpu, u32 qualification)
-{
-	return &vcpu->regs[qualification & PORT_IN ? RDI : RSI];
-}
-
 /* Moves a string's registers over its elements, and on behind the instruction at its end. */
-static void advance_string(struct kvml_vcpu *vcpu, u32 qualification)
+static void advance_string(struct kvml_vcpu *vcpu)
 {
 	const struct kvml_io *io = &vcpu->io;
-	const s64 bytes = (s64)io->count * io->size;
-	unsigned long *index = string_index(vcpu, qualification);
-	u64 left = 0;
+	const u64 bytes = io->count * io->size;
+	const u64 moved = vmread(GUEST_RFLAGS) & X86_EFLAGS_DF ? -bytes : bytes;
+	unsigned long *counter = &vcpu->regs[RCX];
 
-	*index = kvml_register_merge(*index, vmread(GUEST_RFLAGS) & X86_EFLAGS_DF ?
-				     *index - bytes : *index + bytes, io->address_size);
-	if (qualification & PORT_REPEAT) {
-		left = kvml_low_bytes(vcpu->regs[RCX] - io->count, io->address_size);
-		vcpu->regs[RCX] = kvml_register_merge(vcpu->regs[RCX], left, io->address_size);
+	*io->index = kvml_register_merge(*io->index, *io->index + moved, io->address_size);
+	if (io->port & PORT_REPEAT) {
+		*counter = kvml_register_merge(*counter, *counter - io->count, io->address_size);
+		if (kvml_low_bytes(*counter, io->address_size))
+			return;
 	}
-	if (!left)
-		kvml_skip_instruction(vcpu);
+	kvml_skip_instruction(vcpu);
 }
 
 /* How many elements go at once: upwards within a page, and not over the end of the registers. */
-static u32 string_count(struct kvml_vcpu *vcpu, u32 qualification)
+static u32 string_count(struct kvml_vcpu *vcpu)
 {
 	const struct kvml_io *io = &vcpu->io;
-	const u64 index = *string_index(vcpu, qualification);
-	const u64 room = PAGE_SIZE - offset_in_page(io->address);
-	u64 most = 1;
+	const bool down = vmread(GUEST_RFLAGS) & X86_EFLAGS_DF;
+	const u64 room = min(kvml_low_bytes(~*io->index, io->address_size),
+			     (u64)~io->address % PAGE_SIZE) + 1;
 
-	if (!(qualification & PORT_REPEAT))
+	if (!(io->port & PORT_REPEAT))
 		return 1;
-	if (!(vmread(GUEST_RFLAGS) & X86_EFLAGS_DF) && room > io->size)
-		most += min(kvml_low_bytes(~index, io->address_size), room - io->size) / io->size;
-	return min(kvml_low_bytes(vcpu->regs[RCX], io->address_size), most);
+	return min(kvml_low_bytes(vcpu->regs[RCX], io->address_size),
+		   down || room < io->size ? 1 : room / io->size);
 }
 
-static int handle_string(struct kvml_vcpu *vcpu, u32 qualification)
+static int handle_string(struct kvml_vcpu *vcpu)
 {
 	struct kvml_io *io = &vcpu->io;
-	const bool in = qualification & PORT_IN;
+	const bool in = io->port & PORT_IN;
 	const u32 info = vmread(VMX_INSTRUCTION_INFO);
 	const u32 segment = in ? SEGMENT_ES : (info >> 15) & 7;
 	u64 offset;
@@ -157,12 +153,13 @@ static int handle_string(struct kvml_vcpu *vcpu, u32 qualification)
 
 	io->address = vmread(GUEST_LINEAR_ADDRESS);
 	io->address_size = 2 << ((info >> 7) & 3);
-	io->count = string_count(vcpu, qualification);
+	io->index = &vcpu->regs[in ? RDI : RSI];
+	io->count = string_count(vcpu);
 	if (!io->count) {
 		kvml_skip_instruction(vcpu);
 		return KVML_RESUME;
 	}
-	offset = kvml_low_bytes(*string_index(vcpu, qualification), io->address_size);
+	offset = kvml_low_bytes(*io->index, io->address_size);
 	if (!kvml_in_64bit_code() && !segment_allows(segment, in, offset, io->size * io->count)) {
 		/* What fits comes before the fault. */
 		io->count = 1;
@@ -177,32 +174,30 @@ static int handle_string(struct kvml_vcpu *vcpu, u32 qualification)
 		return KVML_RESUME;
 	if (outcome)
 		return emulation_failed(vcpu);
-	if (in)
-		io->kind = KVML_IO_STRING_IN;
-	else
-		advance_string(vcpu, qualification);
-	return port_to_user(vcpu, qualification, io->count);
+	if (!in)
+		advance_string(vcpu);
+	return port_to_user(vcpu);
 }
 
 int kvml_handle_port(struct kvml_vcpu *vcpu)
 {
-	const u32 qualification = vmread(EXIT_QUALIFICATION);
+	const u32 port = vmread(EXIT_QUALIFICATION);
+	struct kvml_io *io = &vcpu->io;
 	u64 value;
 
-	vcpu->io.size = (qualification & 7) + 1;
-	if (qualification & PORT_STRING)
-		return handle_string(vcpu, qualification);
-	if (qualification & PORT_IN) {
-		vcpu->io.kind = KVML_IO_PORT_IN;
-		return port_to_user(vcpu, qualification, 1);
-	}
-	value = kvml_low_bytes(vcpu->regs[RAX], vcpu->io.size);
+	io->port = port;
+	io->size = (port & 7) + 1;
+	io->count = 1;
+	if (port & PORT_STRING)
+		return handle_string(vcpu);
+	if (port & PORT_IN)
+		return port_to_user(vcpu);
+	value = kvml_low_bytes(vcpu->regs[RAX], io->size);
 	kvml_skip_instruction(vcpu);
-	if (kvml_ioeventfd_write(vcpu->vm, KVM_IOEVENTFD_FLAG_PIO, qualification >> 16,
-				 vcpu->io.size, value))
+	if (kvml_ioeventfd_write(vcpu->vm, KVM_IOEVENTFD_FLAG_PIO, port >> 16, io->size, value))
 		return KVML_RESUME;
-	memcpy(vcpu->pio, &value, vcpu->io.size);
-	return port_to_user(vcpu, qualification, 1);
+	memcpy(vcpu->pio, &value, io->size);
+	return port_to_user(vcpu);
 }
 
 /* ----- MMIO ----- */
@@ -233,8 +228,10 @@ static int decode(struct kvml_vcpu *vcpu, struct kvml_mmio *mmio)
 }
 
 /* @data: what a read brought. */
-static void finish_mmio(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u64 data)
+static void finish_mmio(struct kvml_vcpu *vcpu, u64 data)
 {
+	const struct kvml_mmio *mmio = &vcpu->io.mmio;
+
 	if (!mmio->write)
 		kvml_set_reg(vcpu, mmio->reg,
 			     kvml_mmio_merge(mmio, kvml_reg(vcpu, mmio->reg), data));
@@ -243,36 +240,34 @@ static void finish_mmio(struct kvml_vcpu *vcpu, const struct kvml_mmio *mmio, u6
 
 static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 {
+	struct kvml_mmio *mmio = &vcpu->io.mmio;
 	struct kvm_run *run = vcpu->run;
-	struct kvml_mmio mmio;
+	const int outcome = decode(vcpu, mmio);
 	u64 value = 0;
-	const int outcome = decode(vcpu, &mmio);
 	bool served;
 
 	if (outcome == -EFAULT)
 		return KVML_RESUME;
 	/* An access over the end of the page would need two; no driver makes one. */
-	if (outcome || offset_in_page(gpa) + mmio.size > PAGE_SIZE)
+	if (outcome || offset_in_page(gpa) + mmio->size > PAGE_SIZE)
 		return emulation_failed(vcpu);
-	if (mmio.write) {
-		value = mmio.immediate ? mmio.value : kvml_reg(vcpu, mmio.reg);
-		value = kvml_low_bytes(value >> (mmio.high_byte ? 8 : 0), mmio.size);
+	if (mmio->write) {
+		value = mmio->immediate ? mmio->value : kvml_reg(vcpu, mmio->reg);
+		value = kvml_low_bytes(value >> (mmio->high_byte ? 8 : 0), mmio->size);
 	}
 	served = (vcpu->vm->split_irqchip &&
-		  kvml_lapic_mmio(vcpu, gpa, mmio.write, mmio.size, &value)) ||
-		 (mmio.write &&
-		  kvml_ioeventfd_write(vcpu->vm, 0, gpa, mmio.size, value));
-	if (served || mmio.write)
-		finish_mmio(vcpu, &mmio, value);
+		  kvml_lapic_mmio(vcpu, gpa, mmio->write, mmio->size, &value)) ||
+		 (mmio->write &&
+		  kvml_ioeventfd_write(vcpu->vm, 0, gpa, mmio->size, value));
+	if (served || mmio->write)
+		finish_mmio(vcpu, value);
+	else
+		vcpu->io.kind = KVML_IO_MMIO_READ;
 	if (served)
 		return KVML_RESUME;
-	if (!mmio.write) {
-		vcpu->io.kind = KVML_IO_MMIO_READ;
-		vcpu->io.mmio = mmio;
-	}
 	run->mmio.phys_addr = gpa;
-	run->mmio.len = mmio.size;
-	run->mmio.is_write = mmio.write;
+	run->mmio.len = mmio->size;
+	run->mmio.is_write = mmio->write;
 	memcpy(run->mmio.data, &value, sizeof(value));
 	return kvml_to_user(vcpu, KVM_EXIT_MMIO);
 }
@@ -305,28 +300,23 @@ int kvml_complete_io(struct kvml_vcpu *vcpu)
 {
 	struct kvml_io *io = &vcpu->io;
 	const enum kvml_io_kind kind = io->kind;
+	int outcome = 0;
 	u64 value = 0;
-	int outcome;
 
 	io->kind = KVML_IO_NONE;
-	switch (kind) {
-	case KVML_IO_PORT_IN:
-		memcpy(&value, vcpu->pio, io->size);
-		vcpu->regs[RAX] = kvml_register_merge(vcpu->regs[RAX], value, io->size);
-		kvml_skip_instruction(vcpu);
-		return 0;
-	case KVML_IO_STRING_IN:
+	if (kind == KVML_IO_MMIO_READ) {
+		memcpy(&value, vcpu->run->mmio.data, io->mmio.size);
+		finish_mmio(vcpu, value);
+	} else if (kind == KVML_IO_PORT_IN && (io->port & PORT_STRING)) {
 		outcome = copy_linear(vcpu, io->address, vcpu->pio, io->size * io->count,
 				      KVML_ACCESS_WRITE);
 		if (!outcome)
-			advance_string(vcpu, vmread(EXIT_QUALIFICATION));
-		/* A page fault goes to the guest, which repeats the instruction. */
-		return outcome == -ENXIO ? -EFAULT : 0;
-	case KVML_IO_MMIO_READ:
-		memcpy(&value, vcpu->run->mmio.data, io->mmio.size);
-		finish_mmio(vcpu, &io->mmio, value);
-		return 0;
-	default:
-		return 0;
+			advance_string(vcpu);
+	} else if (kind == KVML_IO_PORT_IN) {
+		memcpy(&value, vcpu->pio, io->size);
+		vcpu->regs[RAX] = kvml_register_merge(vcpu->regs[RAX], value, io->size);
+		kvml_skip_instruction(vcpu);
 	}
+	/* A page fault goes to the guest, which repeats the instruction. */
+	return outcome == -ENXIO ? -EFAULT : 0;
 }

@@ -137,12 +137,13 @@ static void mark_dirty(struct kvml_vm *vm, struct kvml_memslot *slot, u64 gpa)
 static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool write)
 {
 	unsigned long left = 0;
+	u32 part;
 
 	down_read(&vm->slots_lock);
-	while (size && !left) {
-		const u32 part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
+	for (; size && !left; gpa += part, data += part, size -= part) {
 		struct kvml_memslot *slot = kvml_find_slot(vm, gpa, write);
 
+		part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
 		left = part;
 		if (slot && write) {
 			left = copy_to_user(locate(slot, gpa), data, part);
@@ -150,9 +151,6 @@ static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool wr
 		} else if (slot) {
 			left = copy_from_user(data, locate(slot, gpa), part);
 		}
-		gpa += part;
-		data += part;
-		size -= part;
 	}
 	up_read(&vm->slots_lock);
 	return left ? -EFAULT : 0;
@@ -172,21 +170,17 @@ int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size
 {
 	u32 old_half = old;
 	struct kvml_memslot *slot;
-	void __user *user;
 	int outcome = -EFAULT;
 
 	down_read(&vm->slots_lock);
 	slot = kvml_find_slot(vm, gpa, true);
-	if (!slot)
-		goto out;
-	user = locate(slot, gpa);
-	if (size == sizeof(u64))
-		outcome = __try_cmpxchg_user((u64 __user *)user, &old, value, wide_fault);
-	else
-		outcome = __try_cmpxchg_user((u32 __user *)user, &old_half, value, narrow_fault);
+	if (slot && size == sizeof(u64))
+		outcome = __try_cmpxchg_user((u64 __user *)locate(slot, gpa), &old, value, wide);
+	else if (slot)
+		outcome = __try_cmpxchg_user((u32 __user *)locate(slot, gpa), &old_half, value,
+					     narrow);
 	if (!outcome)
 		mark_dirty(vm, slot, gpa);
-out:
 	up_read(&vm->slots_lock);
 	return outcome > 0 ? -EAGAIN : outcome;
 }

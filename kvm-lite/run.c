@@ -12,22 +12,6 @@
 
 /* ----- One entry ----- */
 
-/* The host's CR3 and CR4 change behind our back; the exit has to restore the present ones. */
-static void update_host_state(struct kvml_vcpu *vcpu)
-{
-	const unsigned long cr3 = __get_current_cr3_fast();
-	const unsigned long cr4 = cr4_read_shadow();
-
-	if (unlikely(cr3 != vcpu->host.cr3)) {
-		vmwrite(HOST_CR3, cr3);
-		vcpu->host.cr3 = cr3;
-	}
-	if (unlikely(cr4 != vcpu->host.cr4)) {
-		vmwrite(HOST_CR4, cr4);
-		vcpu->host.cr4 = cr4;
-	}
-}
-
 static void flush_stale_translations(struct kvml_vcpu *vcpu)
 {
 	const u64 generation = atomic64_read(&vcpu->vm->ept.generation);
@@ -45,13 +29,13 @@ static void flush_stale_translations(struct kvml_vcpu *vcpu)
 /* Breakpoints are loaded only for a guest that uses them. */
 static bool load_debug_registers(struct kvml_vcpu *vcpu)
 {
+	u32 i;
+
 	if (likely(!(vcpu->dr[7] & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))))
 		return false;
 	set_debugreg(0, 7);
-	set_debugreg(vcpu->dr[0], 0);
-	set_debugreg(vcpu->dr[1], 1);
-	set_debugreg(vcpu->dr[2], 2);
-	set_debugreg(vcpu->dr[3], 3);
+	for (i = 0; i < HBP_NUM; i++)
+		set_debugreg(vcpu->dr[i], i);
 	set_debugreg(vcpu->dr[6], 6);
 	return true;
 }
@@ -78,20 +62,6 @@ static void serve_host_exceptions(u32 reason)
 		asm volatile("int $2");
 	else if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
 		asm volatile("int $18");
-}
-
-/* An idle one counts for seconds and brings the guest out for nothing at its end. */
-static void set_preemption_timer(struct kvml_vcpu *vcpu)
-{
-	u32 ticks;
-
-	if (!kvml_has_preemption_timer())
-		return;
-	ticks = kvml_lapic_timer_ticks(vcpu);
-	if (ticks != vcpu->timer_ticks) {
-		vcpu->timer_ticks = ticks;
-		vmwrite(VMX_PREEMPTION_TIMER_VALUE, ticks);
-	}
 }
 
 /* With what the VMCS does not hold: CR2, DR0 to DR6, and what rules XSAVE and AMX. Nonzero: failed. */
@@ -150,7 +120,7 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 /* KVM_RUN has to return, whatever the guest would do next. */
 static inline bool must_leave(struct kvml_vcpu *vcpu)
 {
-	return signal_pending(current) || kvml_immediate_exit(vcpu) || kvml_vmx_stopping();
+	return signal_pending(current) || kvml_immediate_exit(vcpu) || READ_ONCE(kvml_vmx.stopping);
 }
 
 static bool halt_is_over(struct kvml_vcpu *vcpu)
@@ -217,7 +187,6 @@ static int run_once(struct kvml_vcpu *vcpu)
 	/* May write to guest memory, so it comes before interrupts go off. */
 	kvml_clock_update(vcpu);
 
-	preempt_disable();
 	local_irq_disable();
 	/*
 	 * Who posts work writes it first and then looks at the CPU; we do it the other way round.
@@ -227,16 +196,20 @@ static int run_once(struct kvml_vcpu *vcpu)
 	if (need_resched() || must_leave(vcpu) || READ_ONCE(vcpu->requests)) {
 		WRITE_ONCE(vcpu->running_cpu, -1);
 		local_irq_enable();
-		preempt_enable();
 		return serve_requests(vcpu);
 	}
 	/* The host used the FPU meanwhile, or another thread ran: the guest's registers come back. */
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
-	set_preemption_timer(vcpu);
+	/* An idle one counts for seconds and brings the guest out for nothing at its end. */
+	if (kvml_has_preemption_timer())
+		vmx_update(VMX_PREEMPTION_TIMER_VALUE, &vcpu->timer_ticks,
+			   kvml_lapic_timer_ticks(vcpu));
 	kvml_inject_pending(vcpu);
 	flush_stale_translations(vcpu);
-	update_host_state(vcpu);
+	/* The host's change behind our back; the exit has to restore the present ones. */
+	vmx_update(HOST_CR3, &vcpu->host.cr3, __get_current_cr3_fast());
+	vmx_update(HOST_CR4, &vcpu->host.cr4, cr4_read_shadow());
 	rcu_note_context_switch(false);
 	/* The tick that ends this stay counts as the guest's time. */
 	current->flags |= PF_VCPU;
@@ -255,7 +228,6 @@ static int run_once(struct kvml_vcpu *vcpu)
 	/* An interrupt that brought us out is served here. */
 	local_irq_enable();
 	current->flags &= ~PF_VCPU;
-	preempt_enable();
 	if (unlikely(!entered))
 		return entry_failed(vcpu, reason);
 	event = vmread(IDT_VECTORING_INFO_FIELD);
@@ -325,9 +297,7 @@ int kvml_vcpu_run(struct kvml_vcpu *vcpu)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &old);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	kvml_vcpu_load(vcpu);
-	outcome = kvml_complete_io(vcpu);
-	if (!outcome)
-		outcome = run_loop(vcpu);
+	outcome = kvml_complete_io(vcpu) ?: run_loop(vcpu);
 	publish(vcpu);
 	kvml_vcpu_put(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);

@@ -19,18 +19,60 @@
 
 /* ----- In a processor ----- */
 
-/* Selectors are null in nearly every 64-bit process; VM exits leave null ones. */
-static void save_host_segments(struct kvml_host_state *host)
+static void swap_msr(u32 index, u64 from, u64 to)
 {
+	if (from != to)
+		wrmsrl(index, to);
+}
+
+/* Preemption off, on @cpu; also when the thread is scheduled in. */
+static void load(struct preempt_notifier *notifier, int cpu)
+{
+	struct kvml_vcpu *vcpu = container_of(notifier, struct kvml_vcpu, preempt);
+	struct kvml_host_state *host = &vcpu->host;
+
+	if (kvml_vmcs_load(vcpu)) {
+		/* What differs from CPU to CPU. */
+		vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+		vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
+		vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
+		vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
+		/* No values that these have: the true ones will be written. */
+		host->cr3 = 0;
+		host->cr4 = 0;
+		host->fs_base = ~0UL;
+		/* The TLB of a CPU where it ran long ago may remember what has changed since. */
+		vcpu->flush_vpid = true;
+		vcpu->ept_generation = -1;
+	}
 	savesegment(fs, host->fs);
 	savesegment(gs, host->gs);
 	savesegment(ds, host->ds);
 	savesegment(es, host->es);
 	store_ldt(host->ldt);
+	rdmsrl(MSR_IA32_DEBUGCTLMSR, host->debugctl);
+	vmx_update(HOST_FS_BASE, &host->fs_base, native_read_msr(MSR_FS_BASE));
+	rdmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
+	wrmsrl(MSR_KERNEL_GS_BASE, vcpu->msr.kernel_gs_base);
+	swap_msr(MSR_STAR, kvml_vmx.star, vcpu->msr.star);
+	swap_msr(MSR_LSTAR, kvml_vmx.lstar, vcpu->msr.lstar);
+	swap_msr(MSR_SYSCALL_MASK, kvml_vmx.fmask, vcpu->msr.fmask);
+	rdmsrl(MSR_TSC_AUX, host->tsc_aux);
+	swap_msr(MSR_TSC_AUX, host->tsc_aux, vcpu->msr.tsc_aux);
 }
 
-static void restore_host_segments(const struct kvml_host_state *host)
+/* Preemption off; also when the thread is scheduled out, for @next. */
+static void put(struct preempt_notifier *notifier, struct task_struct *next)
 {
+	struct kvml_vcpu *vcpu = container_of(notifier, struct kvml_vcpu, preempt);
+	struct kvml_host_state *host = &vcpu->host;
+
+	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->msr.kernel_gs_base);
+	swap_msr(MSR_STAR, vcpu->msr.star, kvml_vmx.star);
+	swap_msr(MSR_LSTAR, vcpu->msr.lstar, kvml_vmx.lstar);
+	swap_msr(MSR_SYSCALL_MASK, vcpu->msr.fmask, kvml_vmx.fmask);
+	swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux, host->tsc_aux);
+	/* Selectors are null in nearly every 64-bit process; VM exits leave null ones. */
 	if (unlikely(host->ldt | host->ds | host->es | host->fs | host->gs)) {
 		/* First the table that the others may be in; their bases change along with FS and GS. */
 		asm volatile("lldt %0" : : "m" (host->ldt));
@@ -41,59 +83,6 @@ static void restore_host_segments(const struct kvml_host_state *host)
 		load_gs_index(host->gs);
 	}
 	wrmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
-}
-
-static void swap_msr(u32 index, u64 from, u64 to)
-{
-	if (from != to)
-		wrmsrl(index, to);
-}
-
-/* Preemption off. */
-static void load(struct kvml_vcpu *vcpu)
-{
-	const int cpu = smp_processor_id();
-	unsigned long fs_base;
-
-	if (kvml_vmcs_load(vcpu)) {
-		/* What differs from CPU to CPU. */
-		vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
-		vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
-		vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
-		vmwrite(HOST_GS_BASE, native_read_msr(MSR_GS_BASE));
-		vcpu->host.cr3 = 0;
-		vcpu->host.cr4 = 0;
-		/* No address: it is written below. */
-		vcpu->host.fs_base = ~0UL;
-		/* The TLB of a CPU where it ran long ago may remember what has changed since. */
-		vcpu->flush_vpid = true;
-		vcpu->ept_generation = -1;
-	}
-	save_host_segments(&vcpu->host);
-	rdmsrl(MSR_IA32_DEBUGCTLMSR, vcpu->host.debugctl);
-	rdmsrl(MSR_FS_BASE, fs_base);
-	if (fs_base != vcpu->host.fs_base) {
-		vcpu->host.fs_base = fs_base;
-		vmwrite(HOST_FS_BASE, fs_base);
-	}
-	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->host.kernel_gs_base);
-	wrmsrl(MSR_KERNEL_GS_BASE, vcpu->msr.kernel_gs_base);
-	swap_msr(MSR_STAR, kvml_vmx.star, vcpu->msr.star);
-	swap_msr(MSR_LSTAR, kvml_vmx.lstar, vcpu->msr.lstar);
-	swap_msr(MSR_SYSCALL_MASK, kvml_vmx.fmask, vcpu->msr.fmask);
-	rdmsrl(MSR_TSC_AUX, vcpu->host.tsc_aux);
-	swap_msr(MSR_TSC_AUX, vcpu->host.tsc_aux, vcpu->msr.tsc_aux);
-}
-
-/* Preemption off. */
-static void put(struct kvml_vcpu *vcpu)
-{
-	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->msr.kernel_gs_base);
-	swap_msr(MSR_STAR, vcpu->msr.star, kvml_vmx.star);
-	swap_msr(MSR_LSTAR, vcpu->msr.lstar, kvml_vmx.lstar);
-	swap_msr(MSR_SYSCALL_MASK, vcpu->msr.fmask, kvml_vmx.fmask);
-	swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux, vcpu->host.tsc_aux);
-	restore_host_segments(&vcpu->host);
 	/* Exits set the limit of the GDT to 64 KiB: user space must not load what lies behind it. */
 	load_fixmap_gdt(smp_processor_id());
 	/* And that of the TSS to 104 bytes, which hides the ports that ioperm() and iopl() gave. */
@@ -101,33 +90,23 @@ static void put(struct kvml_vcpu *vcpu)
 	kvml_vmcs_put();
 }
 
-static void scheduled_in(struct preempt_notifier *notifier, int cpu)
-{
-	load(container_of(notifier, struct kvml_vcpu, preempt));
-}
-
-static void scheduled_out(struct preempt_notifier *notifier, struct task_struct *next)
-{
-	put(container_of(notifier, struct kvml_vcpu, preempt));
-}
-
 static struct preempt_ops preempt_operations = {
-	.sched_in = scheduled_in,
-	.sched_out = scheduled_out,
+	.sched_in = load,
+	.sched_out = put,
 };
 
 void kvml_vcpu_load(struct kvml_vcpu *vcpu)
 {
 	preempt_disable();
 	preempt_notifier_register(&vcpu->preempt);
-	load(vcpu);
+	load(&vcpu->preempt, smp_processor_id());
 	preempt_enable();
 }
 
 void kvml_vcpu_put(struct kvml_vcpu *vcpu)
 {
 	preempt_disable();
-	put(vcpu);
+	put(&vcpu->preempt, NULL);
 	preempt_notifier_unregister(&vcpu->preempt);
 	preempt_enable();
 }
@@ -152,25 +131,6 @@ void kvml_vcpu_kick(struct kvml_vcpu *vcpu)
 /* ----- Life ----- */
 
 #define RUN_ORDER	get_order(KVML_RUN_PAGES * PAGE_SIZE)
-
-static void power_up(struct kvml_vcpu *vcpu)
-{
-	vcpu->xcr0 = XFEATURE_MASK_FP;
-	/* There is no room for them yet. */
-	vcpu->xcr0_reserved = XFEATURE_MASK_XTILE;
-	vcpu->host.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-	vcpu->tsc_offset = vcpu->vm->tsc_offset;
-	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
-	vcpu->apic_base_reserved = KVML_APIC_BASE_X2APIC;
-	kvml_vcpu_load(vcpu);
-	kvml_vmcs_setup(vcpu);
-	vmwrite(GUEST_IA32_PAT, 0x0007040600070406);
-	kvml_vcpu_init(vcpu);
-	kvml_vcpu_put(vcpu);
-	/* Without LAPICs there is no SIPI to wait for. */
-	vcpu->mp_state = vcpu->id == 0 || !vcpu->vm->split_irqchip ? KVM_MP_STATE_RUNNABLE :
-		KVM_MP_STATE_UNINITIALIZED;
-}
 
 /* kvm_run and what follows it. The mapping keeps the descriptor, and that the pages. */
 static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
@@ -209,7 +169,7 @@ void kvml_vcpu_free(struct kvml_vcpu *vcpu)
 }
 
 /* Null: there is no memory. */
-static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
+static struct kvml_vcpu *power_up(struct kvml_vm *vm, u32 id)
 {
 	struct kvml_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 
@@ -220,6 +180,16 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 	vcpu->vpid = id + 1;
 	vcpu->vmcs_cpu = -1;
 	vcpu->running_cpu = -1;
+	vcpu->xcr0 = XFEATURE_MASK_FP;
+	vcpu->host.xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	vcpu->tsc_offset = vm->tsc_offset;
+	vcpu->physical_bits = boot_cpu_data.x86_phys_bits;
+	vcpu->apic_base_reserved = KVML_APIC_BASE_X2APIC;
+	/* There is no room for tiles yet. */
+	vcpu->xcr0_reserved = XFEATURE_MASK_XTILE;
+	/* Without LAPICs there is no SIPI to wait for. */
+	vcpu->mp_state = id == 0 || !vm->split_irqchip ? KVM_MP_STATE_RUNNABLE :
+		KVM_MP_STATE_UNINITIALIZED;
 	mutex_init(&vcpu->lock);
 	init_waitqueue_head(&vcpu->wait);
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);
@@ -231,7 +201,11 @@ static struct kvml_vcpu *allocate_vcpu(struct kvml_vm *vm, u32 id)
 		return NULL;
 	}
 	vcpu->pio = (void *)vcpu->run + KVML_PIO_OFFSET;
-	power_up(vcpu);
+	kvml_vcpu_load(vcpu);
+	kvml_vmcs_setup(vcpu);
+	vmwrite(GUEST_IA32_PAT, 0x0007040600070406);
+	kvml_vcpu_init(vcpu);
+	kvml_vcpu_put(vcpu);
 	return vcpu;
 }
 
@@ -245,23 +219,23 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 
 	if (id >= KVML_VCPUS_MAX)
 		return -EINVAL;
-	if (kvml_vmx_stopping())
+	if (READ_ONCE(kvml_vmx.stopping))
 		return -ESHUTDOWN;
 	for (i = 0; i < vm->vcpu_count; i++) {
 		if (vm->vcpus[i]->id == id)
 			return -EEXIST;
 	}
-	vcpu = allocate_vcpu(vm, id);
-	if (!vcpu)
-		return -ENOMEM;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
-		goto free;
-	file = anon_inode_getfile("kvm-lite-vcpu", &vcpu_operations, vcpu, O_RDWR);
+		return fd;
+	vcpu = power_up(vm, id);
+	file = vcpu ? anon_inode_getfile("kvm-lite-vcpu", &vcpu_operations, vcpu, O_RDWR) :
+		      ERR_PTR(-ENOMEM);
 	if (IS_ERR(file)) {
+		if (vcpu)
+			kvml_vcpu_free(vcpu);
 		put_unused_fd(fd);
-		fd = PTR_ERR(file);
-		goto free;
+		return PTR_ERR(file);
 	}
 	vcpu->vm_file = get_file(vm_file);
 	vm->vcpus[vm->vcpu_count] = vcpu;
@@ -269,9 +243,5 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 	smp_store_release(&vm->vcpu_count, vm->vcpu_count + 1);
 	/* Not before: another thread that guesses the number may run or close it at once. */
 	fd_install(fd, file);
-	return fd;
-
-free:
-	kvml_vcpu_free(vcpu);
 	return fd;
 }

@@ -9,30 +9,24 @@
 
 /* ----- The process's mappings change: entries of the EPT that show them go ----- */
 
-/* Takes away the entries of all guest pages that [start, end) backs; ept.lock held. */
-static void zap_backed(struct kvml_vm *vm, unsigned long start, unsigned long end)
+/* Takes away the entries of all guest pages that the range backs. */
+static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
 {
+	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
 	u32 id;
 
+	spin_lock(&vm->ept.lock);
+	vm->ept.invalidations++;
 	for (id = 0; id < vm->slot_count; id++) {
 		const struct kvml_memslot *slot = &vm->slots[id];
 		const unsigned long slot_end = slot->hva + slot->pages * PAGE_SIZE;
-		const unsigned long from = max(start & PAGE_MASK, slot->hva);
-		const unsigned long to = min(PAGE_ALIGN(end), slot_end);
+		const unsigned long from = max(range->start & PAGE_MASK, slot->hva);
+		const unsigned long to = min(PAGE_ALIGN(range->end), slot_end);
 
 		if (from < to)
 			kvml_ept_change(vm, slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
 					(to - from) >> PAGE_SHIFT, KVML_EPT_ZAP);
 	}
-}
-
-static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
-{
-	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
-
-	spin_lock(&vm->ept.lock);
-	vm->ept.invalidations++;
-	zap_backed(vm, range->start, range->end);
 	spin_unlock(&vm->ept.lock);
 	return 0;
 }
@@ -47,33 +41,32 @@ static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notif
 	spin_unlock(&vm->ept.lock);
 }
 
-/* The process is dying; its pages go back whether or not our descriptors live on elsewhere. */
-static void release_mm(struct mmu_notifier *notifier, struct mm_struct *mm)
-{
-	const struct mmu_notifier_range all = { .end = TASK_SIZE_MAX };
-
-	invalidate_start(notifier, &all);
-	invalidate_end(notifier, &all);
-}
-
+/*
+ * Nothing is done when the process dies: no thread is left that could enter the guest, and its pages
+ * are not ours to keep.
+ */
 static const struct mmu_notifier_ops notifier_operations = {
 	.invalidate_range_start = invalidate_start,
 	.invalidate_range_end = invalidate_end,
-	.release = release_mm,
 };
 
 /* ----- Life ----- */
+
+static void free_table(u64 *table)
+{
+	free_page((unsigned long)table);
+}
 
 static void free_vm(struct kvml_vm *vm)
 {
 	u32 i;
 
 	kvml_eventfds_release(vm);
-	/* Its last callback, and one that another thread is in, still look at the vCPUs. */
+	/* A callback that another thread is in still looks at the vCPUs. */
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	for (i = 0; i < vm->vcpu_count; i++)
 		kvml_vcpu_free(vm->vcpus[i]);
-	kvml_ept_destroy(vm);
+	kvml_ept_free(vm->ept.root, KVML_EPT_ROOT_LEVEL, free_table);
 	for (i = 0; i < vm->slot_count; i++)
 		kvfree(vm->slots[i].dirty);
 	kvfree(rcu_access_pointer(vm->interrupts.routes));
@@ -98,15 +91,17 @@ static int enable_capability(struct kvml_vm *vm, const struct kvm_enable_cap *ca
 /* The largest structure that one of the ioctls takes. */
 #define ARGUMENT_MAX	sizeof(struct kvm_enable_cap)
 
-/* What is done one at a time; vm->lock held. @fault: there is nothing in @data. */
-static long locked_ioctl(struct file *file, unsigned int command, unsigned long argument,
-			 void *data, int fault)
+/* What @data is to hold comes from user space, unless @fault says no, or goes there. */
+static long command_ioctl(struct file *file, unsigned int command, unsigned long argument,
+			  void *data, int fault)
 {
 	struct kvml_vm *vm = file->private_data;
 	const int no_lapic = vm->split_irqchip ? 0 : -EINVAL;
-	void __user *user = (void __user *)argument;
+	struct kvm_irq_level *line = data;
 
 	switch (command) {
+	case KVM_CHECK_EXTENSION:
+		return kvml_check_extension(argument);
 	case KVM_CREATE_VCPU:
 		return kvml_vcpu_create(file, argument);
 	case KVM_SET_USER_MEMORY_REGION:
@@ -120,10 +115,19 @@ static long locked_ioctl(struct file *file, unsigned int command, unsigned long 
 	case KVM_IOEVENTFD:
 		return fault ?: kvml_ioeventfd(vm, data);
 	case KVM_SET_GSI_ROUTING:
-		return no_lapic ?: kvml_set_gsi_routing(vm, user);
+		return no_lapic ?: kvml_set_gsi_routing(vm, (void __user *)argument);
+	case KVM_SIGNAL_MSI:
+		return no_lapic ?: fault ?: kvml_signal_msi(vm, data);
+	case KVM_IRQ_LINE:
+	case KVM_IRQ_LINE_STATUS:
+		if (no_lapic || fault)
+			return no_lapic ? -ENXIO : fault;
+		/* All routes are messages: raising a line sends one, lowering it means nothing. */
+		line->status = line->level ? kvml_signal_gsi(vm, line->irq) : 0;
+		return 0;
 	case KVM_GET_CLOCK:
 		kvml_clock_get(vm, data);
-		return kvml_copy_out(user, data, command);
+		return 0;
 	case KVM_SET_CLOCK:
 		return fault ?: kvml_clock_set(vm, data);
 	case KVM_SET_TSS_ADDR:
@@ -139,10 +143,13 @@ static long locked_ioctl(struct file *file, unsigned int command, unsigned long 
 
 static long vm_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
+	/* Messages go at once, also while memory changes. */
+	const bool locked = command != KVM_SIGNAL_MSI && command != KVM_IRQ_LINE &&
+		command != KVM_IRQ_LINE_STATUS;
 	struct kvml_vm *vm = file->private_data;
 	void __user *user = (void __user *)argument;
 	u64 data[ARGUMENT_MAX / sizeof(u64)];
-	struct kvm_irq_level *line = (void *)data;
+	const size_t bytes = _IOC_SIZE(command);
 	long outcome;
 	int fault = 0;
 
@@ -150,28 +157,17 @@ static long vm_ioctl(struct file *file, unsigned int command, unsigned long argu
 	if (vm->mm != current->mm)
 		return -EIO;
 	/* Who does not know the command does not mind the fault either. */
-	if ((_IOC_DIR(command) & _IOC_WRITE) && _IOC_SIZE(command) <= sizeof(data))
-		fault = kvml_copy_in(data, user, command);
-	switch (command) {
-	case KVM_CHECK_EXTENSION:
-		return kvml_check_extension(argument);
-	case KVM_SIGNAL_MSI:
-		if (!vm->split_irqchip)
-			return -EINVAL;
-		return fault ?: kvml_signal_msi(vm, (void *)data);
-	case KVM_IRQ_LINE:
-	case KVM_IRQ_LINE_STATUS:
-		if (!vm->split_irqchip || fault)
-			return vm->split_irqchip ? fault : -ENXIO;
-		/* All routes are messages: raising a line sends one, lowering it means nothing. */
-		line->status = line->level ? kvml_signal_gsi(vm, line->irq) : 0;
-		return command == KVM_IRQ_LINE ? 0 : kvml_copy_out(user, data, command);
-	default:
+	if ((_IOC_DIR(command) & _IOC_WRITE) && bytes <= sizeof(data) &&
+	    copy_from_user(data, user, bytes))
+		fault = -EFAULT;
+	if (locked)
 		mutex_lock(&vm->lock);
-		outcome = locked_ioctl(file, command, argument, data, fault);
+	outcome = command_ioctl(file, command, argument, data, fault);
+	if (locked)
 		mutex_unlock(&vm->lock);
-		return outcome;
-	}
+	if (!outcome && (_IOC_DIR(command) & _IOC_READ) && copy_to_user(user, data, bytes))
+		return -EFAULT;
+	return outcome;
 }
 
 static int vm_release(struct inode *inode, struct file *file)
@@ -200,7 +196,7 @@ int kvml_vm_create(void)
 	vm->tsc_offset = -rdtsc_ordered();
 	kvml_clock_create(vm);
 	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	vm->ept.pointer = __pa(vm->ept.root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
+	vm->ept.pointer = __pa(vm->ept.root) | kvml_vmx.ept_pointer_bits;
 	vm->mm = current->mm;
 	vm->notifier.ops = &notifier_operations;
 	/* Keeps the mm_struct until the VM ends. */

@@ -30,7 +30,6 @@ static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
 static atomic_t cpus_on;
 static unsigned long msr_bitmap[PAGE_SIZE / sizeof(long)] __aligned(PAGE_SIZE);
 static int hotplug_state;
-static bool stopping;
 
 /* ----- VMXON on each CPU ----- */
 
@@ -148,19 +147,14 @@ static int sleep_or_wake(struct notifier_block *block, unsigned long event, void
 
 static struct notifier_block sleep_notifier = { .notifier_call = sleep_or_wake };
 
-bool kvml_vmx_stopping(void)
-{
-	return READ_ONCE(stopping);
-}
-
 /* The next kernel or the firmware must not find VMX on: it blocks INIT. */
 static int reboot(struct notifier_block *block, unsigned long value, void *unused)
 {
 	int tries;
 
-	WRITE_ONCE(stopping, true);
+	WRITE_ONCE(kvml_vmx.stopping, true);
 	/* The interrupt brings guests out; who sleeps in KVM_RUN uses no CPU. */
-	on_each_cpu(set_leaving, &stopping, 1);
+	on_each_cpu(set_leaving, &kvml_vmx.stopping, 1);
 	for (tries = 0; atomic_read(&cpus_on) && tries < 100; tries++)
 		msleep(20);
 	return NOTIFY_OK;
@@ -294,25 +288,22 @@ static const u16 zero_fields[] = {
 	HOST_GS_SELECTOR,
 };
 
-static void setup_controls(struct kvml_vcpu *vcpu)
+void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 {
+	struct desc_ptr idt;
 	u32 i;
 
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, kvml_vmx.pin);
-	if (kvml_has_preemption_timer()) {
-		vcpu->timer_ticks = KVML_TIMER_IDLE;
-		vmwrite(VMX_PREEMPTION_TIMER_VALUE, vcpu->timer_ticks);
-	}
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, kvml_vmx.primary);
 	vmwrite(SECONDARY_VM_EXEC_CONTROL, kvml_vmx.secondary);
+	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
+	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
 	if (kvml_vmx.secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
 		vmwrite(PLE_GAP, PAUSE_GAP_TICKS);
 		vmwrite(PLE_WINDOW, PAUSE_WINDOW_TICKS);
 	}
 	if (kvml_vmx.secondary & KVML_SECONDARY_XSAVES)
 		vmwrite(XSS_EXIT_BITMAP, 0);
-	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
-	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
 	/*
 	 * Machine checks are the host's. #DB and #AC go to the guest, but by way of the host: their
 	 * delivery can cause them again without end, and no interrupt would ever get through.
@@ -325,13 +316,7 @@ static void setup_controls(struct kvml_vcpu *vcpu)
 	vmwrite(EPT_POINTER, vcpu->vm->ept.pointer);
 	vmwrite(VIRTUAL_PROCESSOR_ID, vcpu->vpid);
 	vmwrite(TSC_OFFSET, vcpu->tsc_offset);
-}
 
-void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
-{
-	struct desc_ptr idt;
-
-	setup_controls(vcpu);
 	store_idt(&idt);
 	vmwrite(HOST_IDTR_BASE, idt.address);
 	vmwrite(HOST_CR0, read_cr0() & ~X86_CR0_TS);
@@ -340,7 +325,7 @@ void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 	vmwrite(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
 	vmwrite(HOST_IA32_SYSENTER_CS, native_read_msr(MSR_IA32_SYSENTER_CS));
 	vmwrite(HOST_IA32_SYSENTER_EIP, native_read_msr(MSR_IA32_SYSENTER_EIP));
-	vmwrite(HOST_IA32_PAT, kvml_vmx.pat);
-	vmwrite(HOST_IA32_EFER, kvml_vmx.efer);
+	vmwrite(HOST_IA32_PAT, native_read_msr(MSR_IA32_CR_PAT));
+	vmwrite(HOST_IA32_EFER, native_read_msr(MSR_EFER));
 	vmwrite(HOST_RIP, (unsigned long)kvml_vmx_exit_point);
 }

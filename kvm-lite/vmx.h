@@ -15,15 +15,17 @@ struct kvml_vcpu;
 /* The kernel's own name for it has changed. */
 #define KVML_SECONDARY_XSAVES	VMCS_CONTROL_BIT(XSAVES)
 
-/* Computed once at module load from the capability MSRs; all CPUs have to agree. */
+/* All but the last is computed once at module load; all CPUs have to agree. */
 struct kvml_vmx_config {
 	u32 revision;
 	u32 pin, primary, secondary, exit, entry;
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	u8 timer_shift;		/* ticks of the TSC in one of the preemption timer, as a power of 2 */
 	bool small_code;	/* iTLB multihit: code in 2 MiB pages could stop the processor */
+	u64 ept_pointer_bits;	/* of every EPTP, beside the address */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
-	u64 efer, pat, star, lstar, fmask, xss;	/* of the host */
+	u64 star, lstar, fmask, xss;	/* of the host */
+	bool stopping;		/* the machine is going down: no vCPU is to be loaded any more */
 };
 
 extern struct kvml_vmx_config kvml_vmx;
@@ -39,9 +41,6 @@ int kvml_vmx_read_capabilities(void);
 /* Checks what the module needs and says what is missing; -EOPNOTSUPP or -EBUSY. */
 int kvml_vmx_init(void);
 void kvml_vmx_exit(void);
-
-/* The machine is going down: no vCPU is to be loaded any more. */
-bool kvml_vmx_stopping(void);
 
 /* A new VMXON region or VMCS, or null. */
 u32 *kvml_vmx_region(gfp_t flags);
@@ -76,6 +75,16 @@ static __always_inline void vmwrite(unsigned long field, unsigned long value)
 	return;
 failed:
 	kvml_vmwrite_failed(field, value);
+}
+
+/* A field that mostly stays as it is; @current_value is what it holds. */
+static __always_inline void vmx_update(unsigned long field, unsigned long *current_value,
+				       unsigned long value)
+{
+	if (unlikely(value != *current_value)) {
+		*current_value = value;
+		vmwrite(field, value);
+	}
 }
 
 static inline void vmx_set_bits(unsigned long field, u32 bits)

@@ -4,16 +4,13 @@
 
 #include <linux/cpu.h>
 #include <asm/cpufeature.h>
-#include <asm/nospec-branch.h>
 #include <asm/processor.h>
 
 struct kvml_vmx_config kvml_vmx;
 
-static int check_missing(const char *what, u64 missing)
+static int refuse(const char *why)
 {
-	if (!missing)
-		return 0;
-	pr_err(KVML_NAME ": this processor lacks %s 0x%llx\n", what, missing);
+	pr_err(KVML_NAME ": %s\n", why);
 	return -EOPNOTSUPP;
 }
 
@@ -21,7 +18,7 @@ static int check_missing(const char *what, u64 missing)
  * The value of a control field: @required and as much of @optional as there is. SDM volume 3,
  * appendix "VMX Capability Reporting Facility": low half, bits that must be 1; high half, that may.
  */
-static int adjust(const char *name, u32 msr, u32 *result, u32 required, u32 optional)
+static int adjust(u32 msr, u32 *result, u32 required, u32 optional)
 {
 	u32 must, may;
 
@@ -30,7 +27,11 @@ static int adjust(const char *name, u32 msr, u32 *result, u32 required, u32 opti
 		msr += MSR_IA32_VMX_TRUE_PINBASED_CTLS - MSR_IA32_VMX_PINBASED_CTLS;
 	rdmsr(msr, must, may);
 	*result = ((required | optional) & may) | must;
-	return check_missing(name, required & ~*result);
+	if (!(required & ~*result))
+		return 0;
+	pr_err(KVML_NAME ": this processor's MSR 0x%x lacks the controls 0x%x\n", msr,
+	       required & ~*result);
+	return -EOPNOTSUPP;
 }
 
 static int read_controls(void)
@@ -38,29 +39,26 @@ static int read_controls(void)
 	/* Before Sandy Bridge, which brought AVX, its errata make it too slow or too fast. */
 	const u32 timer = boot_cpu_has(X86_FEATURE_AVX) ? PIN_BASED_VMX_PREEMPTION_TIMER : 0;
 	const int outcome =
-		adjust("pin-based controls", MSR_IA32_VMX_PINBASED_CTLS, &kvml_vmx.pin,
-		       PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
-		       timer) ?:
-		adjust("processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS, &kvml_vmx.primary,
+		adjust(MSR_IA32_VMX_PINBASED_CTLS, &kvml_vmx.pin, PIN_BASED_EXT_INTR_MASK |
+		       PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS, timer) ?:
+		adjust(MSR_IA32_VMX_PROCBASED_CTLS, &kvml_vmx.primary,
 		       CPU_BASED_HLT_EXITING | CPU_BASED_USE_TSC_OFFSETTING |
 		       CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
 		       CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_MOV_DR_EXITING |
 		       CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS |
 		       CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING |
 		       CPU_BASED_RDPMC_EXITING, 0) ?:
-		adjust("secondary processor-based controls", MSR_IA32_VMX_PROCBASED_CTLS2,
-		       &kvml_vmx.secondary, SECONDARY_EXEC_ENABLE_EPT |
-		       SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_UNRESTRICTED_GUEST |
-		       SECONDARY_EXEC_ENABLE_RDTSCP, SECONDARY_EXEC_WBINVD_EXITING |
-		       SECONDARY_EXEC_ENABLE_INVPCID | SECONDARY_EXEC_PAUSE_LOOP_EXITING |
-		       KVML_SECONDARY_XSAVES) ?:
-		adjust("VM-exit controls", MSR_IA32_VMX_EXIT_CTLS, &kvml_vmx.exit,
+		adjust(MSR_IA32_VMX_PROCBASED_CTLS2, &kvml_vmx.secondary,
+		       SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_ENABLE_VPID |
+		       SECONDARY_EXEC_UNRESTRICTED_GUEST | SECONDARY_EXEC_ENABLE_RDTSCP,
+		       SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENABLE_INVPCID |
+		       SECONDARY_EXEC_PAUSE_LOOP_EXITING | KVML_SECONDARY_XSAVES) ?:
+		adjust(MSR_IA32_VMX_EXIT_CTLS, &kvml_vmx.exit,
 		       VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_IA32_PAT | VM_EXIT_LOAD_IA32_PAT |
 		       VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER | VM_EXIT_SAVE_DEBUG_CONTROLS,
 		       0) ?:
-		adjust("VM-entry controls", MSR_IA32_VMX_ENTRY_CTLS, &kvml_vmx.entry,
-		       VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER |
-		       VM_ENTRY_LOAD_DEBUG_CONTROLS, 0);
+		adjust(MSR_IA32_VMX_ENTRY_CTLS, &kvml_vmx.entry, VM_ENTRY_LOAD_IA32_PAT |
+		       VM_ENTRY_LOAD_IA32_EFER | VM_ENTRY_LOAD_DEBUG_CONTROLS, 0);
 
 	/* Exits on CR3 and INVLPG belong to shadow paging; EPT makes them optional. */
 	kvml_vmx.primary &= ~(CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING |
@@ -75,7 +73,13 @@ static int read_ept(void)
 		VMX_EPT_INVEPT_BIT | VMX_EPT_EXTENT_CONTEXT_BIT |
 		(u64)VMX_VPID_INVVPID_BIT << 32 | (u64)VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT << 32;
 
-	return check_missing("EPT or VPID capabilities", needed & ~capabilities);
+	if (needed & ~capabilities)
+		return refuse("this processor's EPT lacks 2 MiB, write-back, INVEPT or INVVPID");
+	kvml_vmx.ept_pointer_bits = VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
+	/* Nobody reads the flags; but walks of the guest's page tables count as writes at once. */
+	if (capabilities & VMX_EPT_AD_BIT)
+		kvml_vmx.ept_pointer_bits |= VMX_EPTP_AD_ENABLE_BIT;
+	return 0;
 }
 
 static void read_mitigations(void)
@@ -86,12 +90,6 @@ static void read_mitigations(void)
 	kvml_vmx.flush_l1d = boot_cpu_has(X86_FEATURE_FLUSH_L1D);
 	if (!kvml_vmx.flush_l1d)
 		pr_warn(KVML_NAME ": the L1TF bug needs newer microcode; guests may read host memory\n");
-}
-
-static int refuse(const char *why)
-{
-	pr_err(KVML_NAME ": %s\n", why);
-	return -EOPNOTSUPP;
 }
 
 int kvml_vmx_read_capabilities(void)
@@ -113,8 +111,6 @@ int kvml_vmx_read_capabilities(void)
 		kvml_vmx.cr4_fixed1 &= ~(u64)X86_CR4_PKE;
 	if (boot_cpu_has(X86_FEATURE_XSAVES))
 		rdmsrl(MSR_IA32_XSS, kvml_vmx.xss);
-	rdmsrl(MSR_EFER, kvml_vmx.efer);
-	rdmsrl(MSR_IA32_CR_PAT, kvml_vmx.pat);
 	rdmsrl(MSR_STAR, kvml_vmx.star);
 	rdmsrl(MSR_LSTAR, kvml_vmx.lstar);
 	rdmsrl(MSR_SYSCALL_MASK, kvml_vmx.fmask);

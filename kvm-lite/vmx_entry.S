@@ -19,12 +19,9 @@
 SYM_FUNC_START(kvml_vmx_enter)
 	push	%rbp
 	mov	%rsp, %rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
-	push	%rdi
+	.irp r, r15, r14, r13, r12, rbx, rdi
+	push	%\r
+	.endr
 
 	mov	$HOST_RSP_FIELD, %edx
 	vmwrite	%rsp, %rdx
@@ -50,7 +47,9 @@ SYM_FUNC_START(kvml_vmx_enter)
 	jmp	.Lfailed
 .Llaunch:
 	vmlaunch
-	jmp	.Lfailed
+.Lfailed:
+	mov	$1, %eax
+	jmp	.Lclean
 
 SYM_INNER_LABEL(kvml_vmx_exit_point, SYM_L_GLOBAL)
 	UNWIND_HINT_RESTORE
@@ -82,15 +81,8 @@ SYM_INNER_LABEL(kvml_vmx_exit_point, SYM_L_GLOBAL)
 	pop	%rax
 #endif
 	add	$8, %rsp
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+	.irp r, rbx, r12, r13, r14, r15, rbp
+	pop	%\r
+	.endr
 	RET
-
-.Lfailed:
-	mov	$1, %eax
-	jmp	.Lclean
 SYM_FUNC_END(kvml_vmx_enter)

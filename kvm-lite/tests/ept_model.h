@@ -68,6 +68,7 @@ class EptModel final {
       writable_[first + i] = allowed;
       address_[first + i] = base + i * 4096ULL;
     }
+    use(frame(page));
     return true;
   }
 
@@ -136,6 +137,18 @@ class EptModel final {
     std::uint64_t* const entries = table->entries.data();
     tables()[entries] = std::move(table);
     return entries;
+  }
+  // What an access does to the entries on its way: accessed, and the leaf dirty, where it may be.
+  void use(std::uint64_t gfn) {
+    constexpr std::uint64_t kLarge = 1u << 7, kAccessed = 1u << 8, kDirty = 1u << 9;
+    std::uint64_t* table = root_;
+    for (int level = KVML_EPT_ROOT_LEVEL;; --level) {
+      std::uint64_t& entry = table[(gfn >> (9 * (level - 1))) % KVML_EPT_ENTRIES];
+      const bool leaf = level == KVML_EPT_LEAF_LEVEL || (entry & kLarge) != 0;
+      entry |= kAccessed | (leaf && (entry & KVML_EPT_WRITE) != 0 ? kDirty : 0);
+      if (leaf) return;
+      table = reinterpret_cast<std::uint64_t*>(entry & KVML_EPT_ADDRESS);
+    }
   }
   static void release(std::uint64_t* table) {
     if (tables().erase(table) != 1) std::abort();  // Freed twice, or never a table.

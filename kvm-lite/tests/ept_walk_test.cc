@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::uint64_t kPage = 0x1234000;
 constexpr std::uint64_t kLargePage = 0x40000000;
+// Accessed and dirty: the processor's own.
+constexpr std::uint64_t kUsed = 1u << 8 | 1u << 9;
 
 TEST(EptWalk, NothingIsMappedAtFirst) {
   EptModel ept;
@@ -54,6 +56,7 @@ TEST(EptWalk, ALargePageIsSplitIntoSmallOnesThatExecute) {
     large.spare = tables[i];
   }
   ASSERT_EQ(kvml_ept_map(tables[0], &large), &tables[2][0]);
+  tables[2][0] |= kUsed;
   kvml_ept_mapping small{};
   small.gfn = 3;
   small.level = KVML_EPT_LEAF_LEVEL;
@@ -131,6 +134,7 @@ class EptEntry : public ::testing::Test {
       map.spare = tables_[i + 1];
     return map;
   }
+  bool change(kvml_ept_change what) { return kvml_ept_apply(tables_[0], 0, 1, what); }
   std::uint64_t& entry() { return tables_[3][0]; }
 
  private:
@@ -141,12 +145,24 @@ class EptEntry : public ::testing::Test {
 // still write, and the dirty log would not hear of it.
 TEST_F(EptEntry, AReadKeepsTheWriteThatAnotherVcpuWasAllowed) {
   put(kPage, true);
+  entry() |= kUsed;
   EXPECT_FALSE(put(kPage, false).flush);
   EXPECT_NE(entry() & KVML_EPT_WRITE, 0u);
 }
 
+TEST_F(EptEntry, ChangesLookAtNothingThatTheProcessorSets) {
+  put(kPage, true);
+  entry() |= kUsed;
+  EXPECT_TRUE(change(KVML_EPT_WRITE_PROTECT));
+  EXPECT_EQ(entry() & ~kUsed, kvml_ept_leaf(kPage, KVML_EPT_LEAF_LEVEL, false));
+  EXPECT_FALSE(change(KVML_EPT_WRITE_PROTECT));
+  EXPECT_TRUE(change(KVML_EPT_ZAP));
+  EXPECT_EQ(entry(), 0u);
+}
+
 TEST_F(EptEntry, AnotherPageInItsPlaceIsFlushedAndStartsAfresh) {
   put(kPage, true);
+  entry() |= kUsed;
   EXPECT_TRUE(put(kPage + 0x1000, false).flush);
   EXPECT_EQ(entry(), kvml_ept_leaf(kPage + 0x1000, KVML_EPT_LEAF_LEVEL, false));
 }
