@@ -116,7 +116,8 @@ void kvml_recover_event(struct kvml_vcpu *vcpu, u32 info, u32 error_field)
 	case INTR_TYPE_NMI_INTR:
 		events->nmi_pending = min(events->nmi_pending + 1, 2);
 		/* It is not being handled yet, although it was accepted. */
-		vmx_clear_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
+		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
+			vmread(GUEST_INTERRUPTIBILITY_INFO) & ~(u64)GUEST_INTR_STATE_NMI);
 		break;
 	case INTR_TYPE_HARD_EXCEPTION:
 		kvml_inject_exception(vcpu, vector, info & VECTORING_INFO_DELIVER_CODE_MASK ?

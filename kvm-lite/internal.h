@@ -248,13 +248,6 @@ void kvml_vcpu_put(struct kvml_vcpu *vcpu);
 /* Makes the vCPU look at its requests and LAPIC: wakes it or brings it out. Any context. */
 void kvml_vcpu_kick(struct kvml_vcpu *vcpu);
 
-/* User space wants KVM_RUN to return before it enters the guest; any moment. */
-static inline bool kvml_immediate_exit(const struct kvml_vcpu *vcpu)
-{
-	/* Some kernels rename the field for everybody but user space; its place is ABI. */
-	return READ_ONCE(*(&vcpu->run->request_interrupt_window + 1));
-}
-
 /* ----- vcpu_ioctl.c ----- */
 long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argument);
 
@@ -280,9 +273,8 @@ int kvml_set_efer(struct kvml_vcpu *vcpu, u64 value);
 int kvml_set_xcr0(struct kvml_vcpu *vcpu, u64 value);
 bool kvml_in_64bit_code(void);
 u32 kvml_cpl(void);
-/* INIT and SIPI. */
+/* INIT. */
 void kvml_vcpu_init(struct kvml_vcpu *vcpu);
-void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector);
 
 /* ----- msr.c; loaded ----- */
 int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value);

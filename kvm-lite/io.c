@@ -282,7 +282,8 @@ int kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 
 	/* An IRET that faulted had unblocked NMIs already. */
 	if ((qualification & BIT(12)) && !vectoring)
-		vmx_set_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
+		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
+			vmread(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
 	outcome = kvml_ept_fault(vcpu, gpa, qualification);
 	if (!outcome || outcome == -EINTR)
 		return KVML_RESUME;

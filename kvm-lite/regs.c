@@ -399,10 +399,3 @@ void kvml_vcpu_init(struct kvml_vcpu *vcpu)
 	write_guest_cr0(X86_CR0_NW | X86_CR0_CD);
 	vcpu->flush_vpid = true;
 }
-
-void kvml_vcpu_startup(struct kvml_vcpu *vcpu, u8 vector)
-{
-	vmwrite(GUEST_CS_SELECTOR, vector << 8);
-	vmwrite(GUEST_CS_BASE, vector << 12);
-	vmwrite(GUEST_RIP, 0);
-}

@@ -120,7 +120,9 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 /* KVM_RUN has to return, whatever the guest would do next. */
 static inline bool must_leave(struct kvml_vcpu *vcpu)
 {
-	return signal_pending(current) || kvml_immediate_exit(vcpu) || READ_ONCE(kvml_vmx.stopping);
+	/* Some kernels rename immediate_exit for everybody but user space; its place is ABI. */
+	return signal_pending(current) || READ_ONCE(kvml_vmx.stopping) ||
+		READ_ONCE(*(&vcpu->run->request_interrupt_window + 1));
 }
 
 static bool halt_is_over(struct kvml_vcpu *vcpu)
@@ -132,6 +134,7 @@ void kvml_accept_requests(struct kvml_vcpu *vcpu)
 {
 	/* A full barrier: what was written before a request is seen from here on. */
 	const unsigned long requests = xchg(&vcpu->requests, 0);
+	u8 vector;
 
 	if ((requests & BIT(KVML_REQUEST_NMI)) && vcpu->events.nmi_pending < 2)
 		vcpu->events.nmi_pending++;
@@ -146,7 +149,10 @@ void kvml_accept_requests(struct kvml_vcpu *vcpu)
 	}
 	if ((requests & BIT(KVML_REQUEST_STARTUP)) &&
 	    vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
-		kvml_vcpu_startup(vcpu, READ_ONCE(vcpu->lapic.startup_vector));
+		vector = READ_ONCE(vcpu->lapic.startup_vector);
+		vmwrite(GUEST_CS_SELECTOR, vector << 8);
+		vmwrite(GUEST_CS_BASE, vector << 12);
+		vmwrite(GUEST_RIP, 0);
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	}
 }

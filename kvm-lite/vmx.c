@@ -297,7 +297,6 @@ void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, kvml_vmx.primary);
 	vmwrite(SECONDARY_VM_EXEC_CONTROL, kvml_vmx.secondary);
 	vmwrite(VM_EXIT_CONTROLS, kvml_vmx.exit);
-	vmwrite(VM_ENTRY_CONTROLS, kvml_vmx.entry);
 	if (kvml_vmx.secondary & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
 		vmwrite(PLE_GAP, PAUSE_GAP_TICKS);
 		vmwrite(PLE_WINDOW, PAUSE_WINDOW_TICKS);

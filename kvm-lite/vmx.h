@@ -87,16 +87,6 @@ static __always_inline void vmx_update(unsigned long field, unsigned long *curre
 	}
 }
 
-static inline void vmx_set_bits(unsigned long field, u32 bits)
-{
-	vmwrite(field, vmread(field) | bits);
-}
-
-static inline void vmx_clear_bits(unsigned long field, u32 bits)
-{
-	vmwrite(field, vmread(field) & ~(unsigned long)bits);
-}
-
 /* SDM, INVEPT and INVVPID: type 1 is single-context for both. */
 static inline void kvml_invept(u64 pointer)
 {
