@@ -26,24 +26,23 @@ extern u64 kvml_test_now_ns;
 #define READ_ONCE(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
 #define WRITE_ONCE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
 /*
- * Bits as the kernel counts them, atomic and full barriers as on x86. Byte by byte, since others look
- * at the same memory as registers of 32 bits.
+ * Bits as the kernel counts them, atomic and full barriers as on x86. Byte by byte, since others
+ * look at the same memory as registers of 32 bits.
  */
-#define kvml_byte_of(number, bits) ((unsigned char *)(bits) + (number) / 8)
+#define kvml_byte_of(number, bits) ((unsigned char*)(bits) + (number) / 8)
 #define kvml_bit_of(number) ((unsigned char)(1u << (number) % 8))
 #define test_bit(number, bits) (!!(READ_ONCE(*kvml_byte_of(number, bits)) & kvml_bit_of(number)))
-#define test_and_set_bit(number, bits) \
-	(!!(__atomic_fetch_or(kvml_byte_of(number, bits), kvml_bit_of(number), __ATOMIC_SEQ_CST) & \
-	    kvml_bit_of(number)))
+#define test_and_set_bit(number, bits)                                                       \
+  (!!(__atomic_fetch_or(kvml_byte_of(number, bits), kvml_bit_of(number), __ATOMIC_SEQ_CST) & \
+      kvml_bit_of(number)))
 #define set_bit(number, bits) ((void)test_and_set_bit(number, bits))
 #define clear_bit(number, bits) \
-	((void)__atomic_fetch_and(kvml_byte_of(number, bits), ~kvml_bit_of(number), \
-				  __ATOMIC_SEQ_CST))
+  ((void)__atomic_fetch_and(kvml_byte_of(number, bits), ~kvml_bit_of(number), __ATOMIC_SEQ_CST))
 #define __set_bit(number, bits) set_bit(number, bits)
 #define __clear_bit(number, bits) clear_bit(number, bits)
 #define xchg(place, value) __atomic_exchange_n(place, value, __ATOMIC_SEQ_CST)
 /* One address space: a table lies where its address says. */
-#define kvml_pointer_to(address) ((void *)(uintptr_t)(address))
+#define kvml_pointer_to(address) ((void*)(uintptr_t)(address))
 #define kvml_address_of(pointer) ((u64)(uintptr_t)(pointer))
 /* Nothing out here is to be kept from who chooses the index. */
 #define array_index_nospec(index, size) (index)
