@@ -6,7 +6,7 @@
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
 #include <asm/mmu_context.h>
-#include <asm/pkru.h>
+#include <asm/special_insns.h>
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
 
@@ -81,7 +81,8 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 		native_wrmsrl(MSR_IA32_XSS, 0);
 	if (swap_keys) {
 		host_pkru = rdpkru();
-		write_pkru(vcpu->pkru);
+		if (host_pkru != vcpu->pkru)
+			wrpkru(vcpu->pkru);
 	}
 	if (vcpu->msr.xfd_err)
 		native_wrmsrl(MSR_IA32_XFD_ERR, vcpu->msr.xfd_err);
@@ -99,7 +100,8 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 	}
 	if (swap_keys) {
 		vcpu->pkru = rdpkru();
-		write_pkru(host_pkru);
+		if (host_pkru != vcpu->pkru)
+			wrpkru(host_pkru);
 	}
 	if (kvml_vmx.xss)
 		native_wrmsrl(MSR_IA32_XSS, kvml_vmx.xss);
