@@ -253,10 +253,11 @@ void Machine::set_slot(std::uint32_t slot, std::uint64_t gpa, std::uint64_t byte
   KVM_ABI_IOCTL(*vm_, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
+void Machine::store(std::uint64_t at, std::uint64_t value) {
+  std::memcpy(memory_ + at, &value, sizeof(value));
+}
+
 void Machine::write_tables() {
-  const auto store = [this](std::uint64_t at, std::uint64_t value) {
-    std::memcpy(memory_ + at, &value, sizeof(value));
-  };
   store(kPageTables, kPageTables + 0x1003);
   for (std::uint64_t i = 0; i < 4; ++i)
     store(kPageTables + 0x1000 + i * 8, kPageTables + 0x2003 + i * 0x1000);

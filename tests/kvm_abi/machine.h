@@ -148,6 +148,8 @@ class Machine final {
   void load_real(Guest guest);
   void load_long(Guest guest, const kvm_regs& registers = {}, std::size_t index = 0);
   std::uint64_t load_data(std::size_t offset) const;
+  /// Puts the value into guest memory.
+  void store(std::uint64_t at, std::uint64_t value);
   /// Loads the guest with an x2APIC and CPUID, and runs it to its first byte on port 0xf4.
   void start_waiting();
 

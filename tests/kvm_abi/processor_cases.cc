@@ -25,10 +25,6 @@ namespace {
 constexpr std::uint16_t kPort = 0x1234;
 constexpr std::uint64_t kPresent = 1, kAccessed = 0x20, kDirty = 0x40, kLargePage = 0x83;
 
-void store(Machine& machine, std::uint64_t at, std::uint64_t value) {
-  std::memcpy(machine.memory() + at, &value, sizeof(value));
-}
-
 /// A real-mode guest whose exceptions write their vector to kVectorPort.
 void load_real_with_handlers(Machine& machine, Guest guest) {
   for (std::uint8_t vector = 0; vector < 32; ++vector) {
@@ -58,7 +54,7 @@ void reserved_pdpte(const Descriptor& system) {
   Machine machine(system);
   load_real_with_handlers(machine, real_pae());
   constexpr std::uint64_t kReservedBit = 2;
-  store(machine, kData + 24, 0x4000 | kReservedBit | kPresent);
+  machine.store(kData + 24, 0x4000 | kReservedBit | kPresent);
   machine.vcpu().expect_vector(13, "PAE paging with a reserved bit in a top entry");
   expect(machine.vcpu().sregs().cr0 >> 31 == 0, "paging is on nevertheless");
 }
@@ -66,8 +62,8 @@ void reserved_pdpte(const Descriptor& system) {
 // They live in the processor from when CR3 was loaded.
 void loaded_pdptes(const Descriptor& system) {
   Machine machine(system);
-  store(machine, kData, 0x4000 | kPresent);
-  store(machine, 0x4000, kLargePage);
+  machine.store(kData, 0x4000 | kPresent);
+  machine.store(0x4000, kLargePage);
   machine.memory()[0x5000] = 0x5e;
   kvm_regs regs{};
   regs.rsi = 0x5000;
@@ -75,7 +71,7 @@ void loaded_pdptes(const Descriptor& system) {
   load_flat(machine, flat_outs(), regs, false);
   if (machine.vcpu().enter() == 0 && machine.vcpu().run_page().exit_reason == KVM_EXIT_SHUTDOWN)
     throw Unable("a guest of PAE paging does not run");
-  store(machine, kData, 0);
+  machine.store(kData, 0);
   expect_equal(machine.vcpu().expect_out(kPort, 1, "outs"), 0x5e, "outs");
 }
 
@@ -83,8 +79,8 @@ void string_page_bits(const Descriptor& system) {
   Machine machine(system);
   constexpr std::uint64_t kDirectory = kPageTables + 0x2000;
   // The first 2 MiB twice more.
-  store(machine, kDirectory + 8, kLargePage);
-  store(machine, kDirectory + 16, kLargePage);
+  machine.store(kDirectory + 8, kLargePage);
+  machine.store(kDirectory + 16, kLargePage);
   kvm_regs regs{};
   regs.rdi = 0x200000 + kData;
   regs.rsi = 0x400000 + kData;

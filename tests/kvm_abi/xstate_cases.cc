@@ -96,8 +96,7 @@ std::uint32_t own_rights() {
 /// The first 2 MiB, once more behind them as the guest's user's, of key 1. The supervisor runs.
 void load_keys(Machine& machine, std::uint64_t rights, bool by_string) {
   constexpr std::uint64_t kUser = 4, kLargePage = 0x83, kKey1 = std::uint64_t{1} << 59;
-  const std::uint64_t entry = kLargePage | kUser | kKey1;
-  std::memcpy(machine.memory() + kPageTables + 0x2008, &entry, sizeof(entry));
+  machine.store(kPageTables + 0x2008, kLargePage | kUser | kKey1);
   for (const std::uint64_t upper : {kPageTables, kPageTables + 0x1000})
     machine.memory()[upper] |= kUser;
   kvm_regs regs{};
