@@ -1,4 +1,4 @@
-# Guests with several vCPUs, with disk and network. For a host with several CPUs: lab/svm/run --smp 2.
+# Guests with several vCPUs, with disk and network.
 # Needs: mote kernel:6.1 kernel:6.12 disk:plain
 . /mote/lab/svm/monitors.sh
 serve_page multi_queue
