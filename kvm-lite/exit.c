@@ -2,6 +2,7 @@
 /* What made the guest leave, and what is done about it. Port I/O and MMIO are in io.c. */
 #include "internal.h"
 
+#include <asm/cpu.h>
 #include <asm/debugreg.h>
 #include <asm/trapnr.h>
 #include <asm/processor-flags.h>
@@ -162,8 +163,16 @@ static int handle_exception(struct kvml_vcpu *vcpu)
 	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
 	if (type == INTR_TYPE_NMI_INTR || vector == X86_TRAP_MC)
 		return KVML_RESUME;
-	if (vector == X86_TRAP_AC)
+	if (vector == X86_TRAP_AC) {
+		/* Where the guest wants none, the host caught a lock that spans two cache lines. */
+		if (!(kvml_cr0() & X86_CR0_AM) || !(vmread(GUEST_RFLAGS) & X86_EFLAGS_AC) ||
+		    kvml_cpl() != 3) {
+			/* Slows the guest down from here on, or sends SIGBUS. */
+			handle_guest_split_lock(vmread(GUEST_RIP));
+			return KVML_RESUME;
+		}
 		return kvml_inject_exception(vcpu, vector, vmread(VM_EXIT_INTR_ERROR_CODE));
+	}
 	if (type == INTR_TYPE_PRIV_SW_EXCEPTION) {
 		/* INT1 traps behind itself. */
 		move_rip(vmread(VM_EXIT_INSTRUCTION_LEN));

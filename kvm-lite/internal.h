@@ -136,7 +136,6 @@ struct kvml_host_state {
 	u64 kernel_gs_base;
 	u64 tsc_aux;
 	u64 xcr0;
-	u64 debugctl;
 	unsigned long cr3, cr4, fs_base;	/* as the VMCS has them */
 	u16 fs, gs, ds, es, ldt;
 };

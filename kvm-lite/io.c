@@ -238,7 +238,7 @@ static void finish_mmio(struct kvml_vcpu *vcpu, u64 data)
 	kvml_advance_rip(vcpu, mmio->length);
 }
 
-static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
+static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa, bool write)
 {
 	struct kvml_mmio *mmio = &vcpu->io.mmio;
 	struct kvm_run *run = vcpu->run;
@@ -246,7 +246,8 @@ static int handle_mmio(struct kvml_vcpu *vcpu, u64 gpa)
 	u64 value = 0;
 	bool served;
 
-	if (outcome == -EFAULT)
+	/* Another vCPU may have changed the code: what the processor allowed was the other kind. */
+	if (outcome == -EFAULT || (!outcome && mmio->write != write))
 		return KVML_RESUME;
 	/* An access over the end of the page would need two; no driver makes one. */
 	if (outcome || offset_in_page(gpa) + mmio->size > PAGE_SIZE)
@@ -292,7 +293,7 @@ int kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 	/* Neither code nor page tables nor stacks of exceptions live in devices. */
 	if ((qualification & BIT(2)) || !(qualification & BIT(8)) || vectoring)
 		return emulation_failed(vcpu);
-	return handle_mmio(vcpu, gpa);
+	return handle_mmio(vcpu, gpa, qualification & EPT_VIOLATION_ACC_WRITE);
 }
 
 /* ----- The answer of user space ----- */

@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #include <linux/math64.h>
+#include <linux/nospec.h>
 
 static u64 guest_tsc(struct kvml_vcpu *vcpu)
 {
@@ -144,7 +145,7 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 
 		if (next >= count)
 			next = 0;
-		vcpu = vm->vcpus[next++];
+		vcpu = vm->vcpus[array_index_nospec(next++, count)];
 		if (kvml_apic_matches(&vcpu->lapic.apic, message, sender))
 			taken += deliver(vcpu, message);
 	}

@@ -4,6 +4,7 @@
 
 #include <asm/debugreg.h>
 #include <asm/processor-flags.h>
+#include <asm/tlbflush.h>
 
 /* The guest changes these without an exit. */
 #define CR0_OWNED	(X86_CR0_TS | X86_CR0_MP | X86_CR0_EM | X86_CR0_WP | X86_CR0_AM)
@@ -169,7 +170,9 @@ static void write_guest_cr4(u64 value)
 {
 	vmwrite(CR4_GUEST_HOST_MASK, ~CR4_OWNED);
 	vmwrite(CR4_READ_SHADOW, value);
-	vmwrite(GUEST_CR4, value | kvml_vmx.cr4_fixed0);
+	/* A machine check would end the host on a processor that has them off. */
+	vmwrite(GUEST_CR4, (value & ~X86_CR4_MCE) | (cr4_read_shadow() & X86_CR4_MCE) |
+		kvml_vmx.cr4_fixed0);
 }
 
 int kvml_set_cr4(struct kvml_vcpu *vcpu, u64 value)

@@ -5,7 +5,9 @@
 #include <linux/sched/signal.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
+#include <asm/mce.h>
 #include <asm/mmu_context.h>
+#include <asm/perf_event.h>
 #include <asm/special_insns.h>
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
@@ -49,6 +51,16 @@ static void mistrust_predictions(void)
 #endif
 }
 
+/* As if it had come in user mode: what is broken is the guest's, and the host can live without. */
+static void serve_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
+
+	do_machine_check(&regs);
+#endif
+}
+
 /* What came for the host while the guest ran, and has to be served with interrupts off. */
 static void serve_host_exceptions(u32 reason)
 {
@@ -61,7 +73,21 @@ static void serve_host_exceptions(u32 reason)
 		/* NMIs stay blocked after this exit until the handler's IRET. */
 		asm volatile("int $2");
 	else if ((info & INTR_INFO_VECTOR_MASK) == X86_TRAP_MC)
-		asm volatile("int $18");
+		serve_machine_check();
+}
+
+/*
+ * perf's counters stop, or go on, for the guest. Its samples must: the processor writes them to linear
+ * addresses.
+ */
+static void switch_counters(const struct perf_guest_switch_msr *msrs, int count, bool to_guest)
+{
+	int i;
+
+	for (i = 0; msrs && i < count; i++) {
+		if (msrs[i].host != msrs[i].guest)
+			native_wrmsrl(msrs[i].msr, to_guest ? msrs[i].guest : msrs[i].host);
+	}
 }
 
 /* With what the VMCS does not hold: CR2, DR0 to DR6, and what rules XSAVE and AMX. Nonzero: failed. */
@@ -72,9 +98,13 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 	const bool swap_xcr0 = (cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != vcpu->host.xcr0;
 	/* XRSTOR and WRPKRU are the ways to change it. */
 	const bool swap_keys = (cr4 & X86_CR4_PKE) || (vcpu->xcr0 & XFEATURE_MASK_PKRU);
+	const struct perf_guest_switch_msr *counters;
+	u64 debugctl = native_read_msr(MSR_IA32_DEBUGCTLMSR);
+	int failed, count;
 	u32 host_pkru;
-	int failed;
 
+	counters = perf_guest_get_msrs(&count, NULL);
+	switch_counters(counters, count, true);
 	if (swap_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	if (kvml_vmx.xss)
@@ -112,8 +142,9 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 		set_debugreg(DR6_RESERVED, 6);
 	}
 	/* The exit cleared what the host uses to trace itself. */
-	if (unlikely(vcpu->host.debugctl))
-		wrmsrl(MSR_IA32_DEBUGCTLMSR, vcpu->host.debugctl);
+	if (unlikely(debugctl))
+		native_wrmsrl(MSR_IA32_DEBUGCTLMSR, debugctl);
+	switch_counters(counters, count, false);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	return failed;
@@ -231,7 +262,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 		mistrust_predictions();
 		serve_host_exceptions(reason);
 	} else if ((u16)reason == EXIT_REASON_MCE_DURING_VMENTRY) {
-		asm volatile("int $18");
+		serve_machine_check();
 	}
 	/* An interrupt that brought us out is served here. */
 	local_irq_enable();
@@ -281,6 +312,12 @@ static int run_loop(struct kvml_vcpu *vcpu)
 
 	for (;;) {
 		cond_resched();
+		/* What is done on the way to user space: this goes there and, unseen, comes back. */
+		if (test_thread_flag(TIF_NOTIFY_RESUME) && !signal_pending(current)) {
+			set_thread_flag(TIF_NOTIFY_SIGNAL);
+			vcpu->run->exit_reason = KVM_EXIT_INTR;
+			return -ERESTARTNOINTR;
+		}
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 		outcome = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_once(vcpu) :
 									     wait_for_work(vcpu);
@@ -298,18 +335,21 @@ static int run_loop(struct kvml_vcpu *vcpu)
 
 int kvml_vcpu_run(struct kvml_vcpu *vcpu)
 {
-	sigset_t old;
 	int outcome;
 
+	/* The kernel looks at real_blocked: a signal that only this mask lets in stays pending. */
 	if (vcpu->sigset_active)
-		sigprocmask(SIG_SETMASK, &vcpu->sigset, &old);
+		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	kvml_vcpu_load(vcpu);
 	outcome = kvml_complete_io(vcpu) ?: run_loop(vcpu);
 	publish(vcpu);
 	kvml_vcpu_put(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
-	if (vcpu->sigset_active)
-		sigprocmask(SIG_SETMASK, &old, NULL);
-	return outcome;
+	if (vcpu->sigset_active) {
+		sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+		sigemptyset(&current->real_blocked);
+	}
+	/* A signal that came meanwhile ends KVM_RUN, as always. */
+	return outcome == -ERESTARTNOINTR && task_sigpending(current) ? -EINTR : outcome;
 }

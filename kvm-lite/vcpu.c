@@ -50,7 +50,6 @@ static void load(struct preempt_notifier *notifier, int cpu)
 	savesegment(ds, host->ds);
 	savesegment(es, host->es);
 	store_ldt(host->ldt);
-	rdmsrl(MSR_IA32_DEBUGCTLMSR, host->debugctl);
 	vmx_update(HOST_FS_BASE, &host->fs_base, native_read_msr(MSR_FS_BASE));
 	rdmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
 	wrmsrl(MSR_KERNEL_GS_BASE, vcpu->msr.kernel_gs_base);

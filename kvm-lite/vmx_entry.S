@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <linux/linkage.h>
 #include <asm/asm.h>
+#include <asm/msr-index.h>
 #include <asm/nospec-branch.h>
+#include <asm/percpu.h>
 #include <asm/unwind_hints.h>
 
 /* VMCS field, SDM volume 3, appendix "Field Encoding in VMCS". */
@@ -48,7 +50,7 @@ SYM_FUNC_START(kvml_vmx_enter)
 .Llaunch:
 	vmlaunch
 .Lfailed:
-	mov	$1, %eax
+	mov	$1, %ebx
 	jmp	.Lclean
 
 SYM_INNER_LABEL(kvml_vmx_exit_point, SYM_L_GLOBAL)
@@ -66,20 +68,25 @@ SYM_INNER_LABEL(kvml_vmx_exit_point, SYM_L_GLOBAL)
 	mov	%r\n, \n*8(%rax)
 	.endr
 	pop	(%rax)
-	xor	%eax, %eax
+	xor	%ebx, %ebx
 
 .Lclean:
-	.irp r, ecx, edx, ebx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	.irp r, eax, ecx, edx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
 	xor	%\r, %\r
 	.endr
 	/* Return addresses that the guest put into the RSB are gone before the first RET. */
 	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT,\
 			   X86_FEATURE_RSB_VMEXIT_LITE
-#ifdef CLEAR_BRANCH_HISTORY_VMEXIT
-	push	%rax
+	/* IBRS from before eIBRS guards only what comes after it was written once more. */
+	ALTERNATIVE "jmp .Lguarded", "", X86_FEATURE_KERNEL_IBRS
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	mov	PER_CPU_VAR(x86_spec_ctrl_current), %rdx
+	mov	%edx, %eax
+	shr	$32, %rdx
+	wrmsr
+.Lguarded:
 	CLEAR_BRANCH_HISTORY_VMEXIT
-	pop	%rax
-#endif
+	mov	%ebx, %eax
 	add	$8, %rsp
 	.irp r, rbx, r12, r13, r14, r15, rbp
 	pop	%\r
