@@ -98,14 +98,15 @@ static int handle_control_register(struct kvml_vcpu *vcpu)
 	const u64 qualification = vmread(EXIT_QUALIFICATION);
 	const u32 number = qualification & 15;	/* 0 for CLTS and LMSW */
 	const u32 reg = (qualification >> 8) & 15;
-	u64 value;
+	struct kvml_apic *apic = &vcpu->lapic.apic;
+	u64 value, old;
 
 	switch ((qualification >> 4) & 3) {
 	case 0: /* MOV to CR */
 		value = kvml_truncate(kvml_reg(vcpu, reg));
 		break;
 	case 1: /* MOV from CR8; the others are read from the shadow without an exit */
-		kvml_set_reg(vcpu, reg, kvml_apic_cr8(&vcpu->lapic.apic));
+		kvml_set_reg(vcpu, reg, kvml_apic_cr8(apic));
 		return done(vcpu, 0);
 	case 2: /* CLTS */
 		value = kvml_cr0() & ~X86_CR0_TS;
@@ -119,8 +120,12 @@ static int handle_control_register(struct kvml_vcpu *vcpu)
 		return done(vcpu, kvml_set_cr4(vcpu, value));
 	if (number != 8 || value > 15)
 		return done(vcpu, -EINVAL);
-	kvml_apic_set_cr8(&vcpu->lapic.apic, value);
-	return done(vcpu, 0);
+	old = kvml_apic_cr8(apic);
+	kvml_apic_set_cr8(apic, value);
+	done(vcpu, 0);
+	/* A LAPIC in user space may have waited for this. */
+	return vcpu->vm->split_irqchip || value >= old ? KVML_RESUME :
+		kvml_to_user(vcpu, KVM_EXIT_SET_TPR);
 }
 
 /* SDM volume 3, "Exit Qualification for MOV DR". The registers live in vcpu until the next entry. */

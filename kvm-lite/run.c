@@ -340,6 +340,9 @@ int kvml_vcpu_run(struct kvml_vcpu *vcpu)
 	/* The kernel looks at real_blocked: a signal that only this mask lets in stays pending. */
 	if (vcpu->sigset_active)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
+	/* The LAPIC is in user space, and so is the priority. */
+	if (!vcpu->vm->split_irqchip)
+		kvml_apic_set_cr8(&vcpu->lapic.apic, READ_ONCE(vcpu->run->cr8));
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	kvml_vcpu_load(vcpu);
 	outcome = kvml_complete_io(vcpu) ?: run_loop(vcpu);

@@ -373,6 +373,14 @@ GUEST long_deadline
   jmp 1b
 END long_deadline
 
+GUEST long_priority
+  mov %cr8, %rax
+  mov %rcx, %cr8
+  mov %rdx, %cr8
+  mov %cr8, %rbx
+  DONE
+END long_priority
+
 GUEST long_self_ipi
   WRITE_MSR 0x80f, 0x1ff
   WRITE_MSR 0x83f, 0x41

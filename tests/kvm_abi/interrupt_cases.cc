@@ -16,6 +16,7 @@ KVM_ABI_GUEST(long_x2apic_periodic)
 KVM_ABI_GUEST(long_held_timer)
 KVM_ABI_GUEST(long_deadline)
 KVM_ABI_GUEST(long_self_ipi)
+KVM_ABI_GUEST(long_priority)
 KVM_ABI_GUEST(long_start_processor)
 
 namespace kvm_abi {
@@ -196,6 +197,23 @@ void task_priority(const Descriptor& system) {
   expect_equal(machine.vcpu().sregs().cr8, 7, "CR8");
 }
 
+// Without a LAPIC in the kernel it is in kvm_run, both ways, and user space hears when it falls.
+void user_task_priority(const Descriptor& system) {
+  Machine machine(system);
+  kvm_run& run = machine.vcpu().run_page();
+  kvm_regs regs{};
+  regs.rcx = 7;
+  regs.rdx = 3;
+  machine.load_long(long_priority(), regs);
+  run.cr8 = 5;
+  machine.vcpu().expect_exit(KVM_EXIT_SET_TPR, "a lower priority");
+  expect_equal(run.cr8, 3, "the priority in kvm_run");
+  expect_equal(machine.vcpu().regs().rax, 5, "the priority that the guest found");
+  run.cr8 = 9;
+  machine.vcpu().expect_end("the guest's end");
+  expect_equal(machine.vcpu().regs().rbx, 9, "the priority that user space changed");
+}
+
 // Messages that are no interrupt with a vector.
 void message_modes(const Descriptor& system) {
   Machine machine(system, Interrupts::kSplit, 2);
@@ -264,6 +282,7 @@ constexpr Case kCases[] = {
     {"start-processor", start_processor},
     {"signal-msi", signal_msi},
     {"task-priority", task_priority},
+    {"user-task-priority", user_task_priority},
     {"message-modes", message_modes},
     {"other-eoi", other_eoi},
     {"ioapic-eoi", ioapic_eoi},
