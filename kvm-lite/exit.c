@@ -157,6 +157,13 @@ static int handle_debug_register(struct kvml_vcpu *vcpu)
 	return done(vcpu, 0);
 }
 
+void kvml_restore_nmi_blocking(bool unblocked)
+{
+	if (unblocked && !(vmread(IDT_VECTORING_INFO_FIELD) & VECTORING_INFO_VALID_MASK))
+		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
+			vmread(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+}
+
 /* SDM volume 3, "Exit Qualification for Debug Exceptions". The bitmap has #DB, #AC and #MC. */
 static int handle_exception(struct kvml_vcpu *vcpu)
 {
@@ -168,6 +175,7 @@ static int handle_exception(struct kvml_vcpu *vcpu)
 	/* NMIs and machine checks are the host's; run.c handled them with interrupts off. */
 	if (type == INTR_TYPE_NMI_INTR || vector == X86_TRAP_MC)
 		return KVML_RESUME;
+	kvml_restore_nmi_blocking(info & INTR_INFO_UNBLOCK_NMI);
 	if (vector == X86_TRAP_AC) {
 		/* Where the guest wants none, the host caught a lock that spans two cache lines. */
 		if (!(kvml_cr0() & X86_CR0_AM) || !(vmread(GUEST_RFLAGS) & X86_EFLAGS_AC) ||

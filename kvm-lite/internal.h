@@ -296,6 +296,8 @@ u64 kvml_supported_xcr0(void);
 int kvml_handle_exit(struct kvml_vcpu *vcpu, u32 reason);
 int kvml_handle_port(struct kvml_vcpu *vcpu);
 int kvml_handle_ept_violation(struct kvml_vcpu *vcpu);
+/* After a fault of an IRET that had @unblocked NMIs already: it will happen again. */
+void kvml_restore_nmi_blocking(bool unblocked);
 int kvml_internal_error(struct kvml_vcpu *vcpu, u32 suberror, u64 data);
 /* Finishes what the last exit to user space began. 0 or -EFAULT. */
 int kvml_complete_io(struct kvml_vcpu *vcpu);

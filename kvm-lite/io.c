@@ -281,10 +281,7 @@ int kvml_handle_ept_violation(struct kvml_vcpu *vcpu)
 	const bool vectoring = vmread(IDT_VECTORING_INFO_FIELD) & VECTORING_INFO_VALID_MASK;
 	int outcome;
 
-	/* An IRET that faulted had unblocked NMIs already. */
-	if ((qualification & BIT(12)) && !vectoring)
-		vmwrite(GUEST_INTERRUPTIBILITY_INFO,
-			vmread(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+	kvml_restore_nmi_blocking(qualification & BIT(12));
 	outcome = kvml_ept_fault(vcpu, gpa, qualification);
 	if (!outcome || outcome == -EINTR)
 		return KVML_RESUME;

@@ -76,17 +76,24 @@ void kvml_clock_update(struct kvml_vcpu *vcpu)
 {
 	struct kvml_clock *clock = &vcpu->vm->clock;
 	struct pvclock_vcpu_time_info info;
+	u8 flags = PVCLOCK_TSC_STABLE_BIT;
+	u32 i;
 
 	if (likely(vcpu->clock.generation == READ_ONCE(clock->generation)))
 		return;
 	mutex_lock(&vcpu->vm->lock);
 	vcpu->clock.generation = clock->generation;
 	info = clock->reference;
+	/* With this bit the guest reads any vCPU's page by any other's TSC. */
+	for (i = 0; i < vcpu->vm->vcpu_count; i++) {
+		if (READ_ONCE(vcpu->vm->vcpus[i]->tsc_offset) != vcpu->tsc_offset)
+			flags = 0;
+	}
 	mutex_unlock(&vcpu->vm->lock);
 	if (!(vcpu->clock.system_time_msr & 1))
 		return;
 	info.tsc_timestamp += vcpu->tsc_offset;
-	info.flags = PVCLOCK_TSC_STABLE_BIT | (vcpu->clock.paused ? PVCLOCK_GUEST_STOPPED : 0);
+	info.flags = flags | (vcpu->clock.paused ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock.paused = false;
 	write_versioned(vcpu->vm, vcpu->clock.system_time_msr & ~1ULL, &info, sizeof(info));
 }
