@@ -70,10 +70,10 @@ static const struct known_msr {
 	{ MSR_IA32_MCG_CTL, KEPT, .place = AT(msr.mcg_control) },
 	{ MSR_IA32_MC0_CTL, KEPT, .more = KVML_MC_REGISTERS - 1, .place = AT(msr.mc) },
 	{ MSR_MTRRdefType, KEPT, MTRR_DEFAULT, SAVED, .place = AT(msr.mtrr_default) },
-	{ MSR_MTRRfix64K_00000, KEPT, MTRR_FIXED, .place = AT(msr.mtrr_fixed[0]) },
-	{ MSR_MTRRfix16K_80000, KEPT, MTRR_FIXED, .more = 1, .place = AT(msr.mtrr_fixed[1]) },
-	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, .place = AT(msr.mtrr_fixed[3]) },
-	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, .place = AT(msr.mtrr_variable) },
+	{ MSR_MTRRfix64K_00000, KEPT, MTRR_FIXED, SAVED, .place = AT(msr.mtrr_fixed[0]) },
+	{ MSR_MTRRfix16K_80000, KEPT, MTRR_FIXED, .more = 1, SAVED, .place = AT(msr.mtrr_fixed[1]) },
+	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, SAVED, .place = AT(msr.mtrr_fixed[3]) },
+	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, SAVED, .place = AT(msr.mtrr_variable) },
 	/* Eight variable ranges, fixed ranges, write combining. */
 	{ MSR_MTRRcap, NOWHERE, NOTHING, .place = 8 | BIT(8) | BIT(10) },
 	/* Locked by the firmware, nothing enabled. */
@@ -280,16 +280,17 @@ int kvml_msr_list(struct kvm_msr_list __user *user)
 	const bool tiles = kvml_supported_xcr0() & XFEATURE_MASK_XTILE_DATA;
 	const struct known_msr *msr;
 	u32 count = 0;
-	u32 room;
+	u32 room, i;
 
 	if (get_user(room, &user->nmsrs))
 		return -EFAULT;
 	for (msr = known; msr < known + ARRAY_SIZE(known); msr++) {
 		if (!msr->saved || (msr->check == TILES && !tiles))
 			continue;
-		if (count < room && put_user(msr->index, &user->indices[count]))
-			return -EFAULT;
-		count++;
+		for (i = 0; i <= msr->more; i++, count++) {
+			if (count < room && put_user(msr->index + i, &user->indices[count]))
+				return -EFAULT;
+		}
 	}
 	if (put_user(count, &user->nmsrs))
 		return -EFAULT;
