@@ -28,8 +28,7 @@ enum check {
 /* Those that guests write most come first. */
 static const struct known_msr {
 	u32 index;
-	u8 home;
-	u8 check;
+	u8 home, check;
 	u8 more;	/* how many of the kind follow it */
 	bool saved;
 	u32 place;
@@ -222,10 +221,6 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 	switch (msr->home) {
 	case X2APIC:
 		return kvml_apic_msr_write(apic, index, value);
-	case SYSTEM_TIME:
-		vcpu->clock.system_time_msr = value;
-		vcpu->clock.generation = 0;
-		break;
 	case WALL_CLOCK:
 		kvml_clock_write_wall(vcpu->vm, value);
 		break;
@@ -268,6 +263,9 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		wrmsrl(index, value);
 		preempt_enable();
 		break;
+	case SYSTEM_TIME:
+		vcpu->clock.generation = 0;
+		fallthrough;
 	case KEPT:
 		*place_of(vcpu, msr, index) = value;
 		break;
@@ -279,8 +277,7 @@ int kvml_msr_list(struct kvm_msr_list __user *user)
 {
 	const bool tiles = kvml_supported_xcr0() & XFEATURE_MASK_XTILE_DATA;
 	const struct known_msr *msr;
-	u32 count = 0;
-	u32 room, i;
+	u32 room, count = 0, i;
 
 	if (get_user(room, &user->nmsrs))
 		return -EFAULT;
