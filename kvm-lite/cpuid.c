@@ -11,12 +11,6 @@
 
 enum { EAX, EBX, ECX, EDX, REGISTERS };
 
-/* Of leaf 1 in ECX, but APIC in EDX. */
-#define OSXSAVE_BIT	27
-#define APIC_BIT	9
-/* Of leaf 7 in ECX. */
-#define OSPKE_BIT	4
-
 #define ALL		{ ~0u, ~0u, ~0u, ~0u }
 
 #define XSAVE_LEAF	0xdu
@@ -30,8 +24,7 @@ static const struct rule {
 	u32 leaf;
 	u8 first, last;		/* indices */
 	bool indexed;
-	u32 keep[REGISTERS];
-	u32 add[REGISTERS];
+	u32 keep[REGISTERS], add[REGISTERS];
 	u32 most;		/* if not 0, of leaves or indices that EAX counts */
 } rules[] = {
 	{ 0, .keep = ALL, .most = TILES_LEAF },
@@ -64,17 +57,14 @@ static const struct rule {
 	{ XSAVE_LEAF, 1, 1, true, { [EAX] = 0x1f } },
 	{ XSAVE_LEAF, 2, 31, true, ALL },
 	/* Tiles: their palettes, and what multiplies them. */
-	{ 0x1d, 0, 1, true, ALL },
-	{ TILES_LEAF, 0, 0, true, ALL },
+	{ 0x1d, 0, 1, true, ALL }, { TILES_LEAF, 0, 0, true, ALL },
 	{ 0x40000000, .add = { FEATURE_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d } },
 	{ FEATURE_LEAF, .add = { KVM_FEATURES } },
 	{ 0x80000000, .keep = ALL, .most = 0x80000008 },
 	/* LAHF LZCNT PREFETCHW; SYSCALL NX 1G RDTSCP LM */
 	{ 0x80000001, .keep = { ~0u, ~0u, 0x00000121, 0x2c100800 } },
 	/* The processor's name. */
-	{ 0x80000002, .keep = ALL },
-	{ 0x80000003, .keep = ALL },
-	{ 0x80000004, .keep = ALL },
+	{ 0x80000002, .keep = ALL }, { 0x80000003, .keep = ALL }, { 0x80000004, .keep = ALL },
 	/* Its second-level cache. */
 	{ 0x80000006, .keep = ALL },
 	/* Invariant TSC. */
@@ -138,9 +128,8 @@ static struct kvm_cpuid_entry2 *find_leaf(struct kvm_cpuid_entry2 *entries, u32 
 	struct kvm_cpuid_entry2 *entry;
 
 	for (entry = entries; entry < entries + count; entry++) {
-		if (entry->function != leaf)
-			continue;
-		if (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || entry->index == index)
+		if (entry->function == leaf &&
+		    (entry->index == index || !(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
 			return entry;
 	}
 	return NULL;
@@ -149,8 +138,7 @@ static struct kvm_cpuid_entry2 *find_leaf(struct kvm_cpuid_entry2 *entries, u32 
 /* The size of an XSAVE area with what @xcr0 enables; SDM volume 1, "XSAVE Area". */
 static u32 xsave_size(struct kvm_cpuid_entry2 *entries, u32 count, u64 xcr0, bool compacted)
 {
-	u32 size = 512 + 64;
-	u32 i;
+	u32 size = 512 + 64, i;
 
 	for (i = 2; i < 63; i++) {
 		const struct kvm_cpuid_entry2 *entry =
@@ -211,8 +199,7 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 	const u64 xcr0 = kvml_supported_xcr0();
 	struct kvm_cpuid_entry2 *entries, *entry;
 	const struct rule *rule;
-	u32 count = 0;
-	u32 index;
+	u32 count = 0, index;
 	int outcome;
 
 	/* More than the rules can make. */
@@ -221,9 +208,8 @@ int kvml_supported_cpuid(struct kvm_cpuid2 __user *user)
 		return -ENOMEM;
 	for (rule = rules; rule < rules + ARRAY_SIZE(rules); rule++) {
 		for (index = rule->first; index <= rule->last; index++) {
-			if (rule->leaf == XSAVE_LEAF && index > 1 && !(xcr0 & BIT_ULL(index)))
-				continue;
-			fill(&entries[count++], rule, index, xcr0);
+			if (rule->leaf != XSAVE_LEAF || index <= 1 || (xcr0 & BIT_ULL(index)))
+				fill(&entries[count++], rule, index, xcr0);
 		}
 	}
 	entry = find_leaf(entries, count, XSAVE_LEAF, 0);
@@ -246,8 +232,7 @@ static struct kvm_cpuid_entry2 *vcpu_leaf(struct kvml_vcpu *vcpu, u32 leaf, u32 
 void kvml_cpuid(struct kvml_vcpu *vcpu)
 {
 	static const struct kvm_cpuid_entry2 unknown;
-	const u32 leaf = vcpu->regs[0];
-	const u32 index = vcpu->regs[1];
+	const u32 leaf = vcpu->regs[0], index = vcpu->regs[1];
 	const struct kvm_cpuid_entry2 *entry = vcpu_leaf(vcpu, leaf, index);
 
 	if (!entry) {
@@ -262,13 +247,14 @@ void kvml_cpuid(struct kvml_vcpu *vcpu)
 	vcpu->regs[1] = entry->ecx;
 	vcpu->regs[2] = entry->edx;
 	vcpu->regs[3] = entry->ebx;
-	/* What changes while the guest runs. */
+	/* What changes while the guest runs. The kernel numbers features by words of 32. */
 	if (leaf == 1) {
-		__assign_bit(OSXSAVE_BIT, &vcpu->regs[1], kvml_cr4() & X86_CR4_OSXSAVE);
+		__assign_bit(X86_FEATURE_OSXSAVE & 31, &vcpu->regs[1],
+			     kvml_cr4() & X86_CR4_OSXSAVE);
 		if (!kvml_apic_hardware_enabled(&vcpu->lapic.apic))
-			__clear_bit(APIC_BIT, &vcpu->regs[2]);
+			__clear_bit(X86_FEATURE_APIC & 31, &vcpu->regs[2]);
 	} else if (leaf == 7 && index == 0) {
-		__assign_bit(OSPKE_BIT, &vcpu->regs[1], kvml_cr4() & X86_CR4_PKE);
+		__assign_bit(X86_FEATURE_OSPKE & 31, &vcpu->regs[1], kvml_cr4() & X86_CR4_PKE);
 	} else if (leaf == XSAVE_LEAF && index <= 1) {
 		vcpu->regs[3] = xsave_size(vcpu->cpuid, vcpu->cpuid_count, vcpu->xcr0, index);
 	}

@@ -93,12 +93,10 @@ static int change_irqfd(struct kvml_vm *vm, const struct kvm_irqfd *args, struct
 		return 0;
 	if (count >= KVML_ROUTES_MAX)
 		return -ENOSPC;
-	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	irqfd = kmalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
-	irqfd->vm = vm;
-	irqfd->eventfd = eventfd;
-	irqfd->gsi = args->gsi;
+	*irqfd = (struct irqfd) { .vm = vm, .eventfd = eventfd, .gsi = args->gsi };
 	list_add_tail(&irqfd->entry, &vm->interrupts.irqfds);
 	init_waitqueue_func_entry(&irqfd->wait, irqfd_wakeup);
 	init_poll_funcptr(&irqfd->poll, irqfd_enqueue);
@@ -191,13 +189,11 @@ static bool ioeventfd_is_valid(const struct kvm_ioeventfd *args)
 {
 	const u32 known = KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO |
 		KVM_IOEVENTFD_FLAG_DEASSIGN;
-
-	if ((args->flags & ~known) || args->len > 8 || args->addr + args->len < args->addr)
-		return false;
 	/* Of any length: then there is no value to compare. */
-	if (!args->len)
-		return !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
-	return is_power_of_2(args->len);
+	const bool length_is_valid = args->len ? args->len <= 8 && is_power_of_2(args->len) :
+		!(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
+
+	return length_is_valid && !(args->flags & ~known) && args->addr + args->len >= args->addr;
 }
 
 int kvml_ioeventfd(struct kvml_vm *vm, const struct kvm_ioeventfd *args)

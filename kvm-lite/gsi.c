@@ -4,9 +4,8 @@
 
 #include <linux/slab.h>
 
-int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument)
+int kvml_set_gsi_routing(struct kvml_vm *vm, struct kvm_irq_routing __user *user)
 {
-	struct kvm_irq_routing __user *user = argument;
 	struct kvm_irq_routing_entry *entries;
 	struct kvm_irq_routing header;
 	struct kvml_routes *routes;

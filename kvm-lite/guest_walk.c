@@ -13,39 +13,33 @@
 #define NO_EXECUTE	BIT_ULL(63)
 /* In an entry of 32-bit paging for 4 MiB, address bits from 32 on stand here (PSE-36). */
 #define HIGH_ADDRESS_32	GENMASK_ULL(20, 13)
-/* The two bits of each key. */
-#define PKRU_ACCESS_DISABLED	BIT(0)
-#define PKRU_WRITE_DISABLED	BIT(1)
+/* Of the two bits of each key, either forbids to write, and this one to read, too. */
+#define PKRU_DISABLED		3u
+#define PKRU_ACCESS_DISABLED	1u
 
-/* @rights: what the entries of all levels allow; NO_EXECUTE is set if code may run. */
-static bool allowed(const struct kvml_paging *paging, u32 access, u64 rights)
+/*
+ * Why @access to a page is refused, or 0. @rights: what the entries of all levels allow; NO_EXECUTE
+ * is set if code may run. @entry is the page's own.
+ */
+static u32 refusal(const struct kvml_paging *paging, u32 access, u64 rights, u64 entry)
 {
 	const bool fetch = access & KVML_ACCESS_FETCH;
+	const bool user = access & KVML_ACCESS_USER;
+	/* Without WP nothing forbids the supervisor to write. */
+	const bool write = (access & KVML_ACCESS_WRITE) && (user || (paging->cr0 & X86_CR0_WP));
 	/* SMEP and SMAP keep the supervisor off the user's pages. */
 	const bool kept_off = fetch ? paging->cr4 & X86_CR4_SMEP :
 		(paging->cr4 & X86_CR4_SMAP) && !(paging->rflags & X86_EFLAGS_AC);
-
-	if (fetch && !(rights & NO_EXECUTE))
-		return false;
-	if (access & KVML_ACCESS_USER)
-		return (rights & USER) && (!(access & KVML_ACCESS_WRITE) || (rights & WRITABLE));
-	if (kept_off && (rights & USER))
-		return false;
-	return !(access & KVML_ACCESS_WRITE) || (rights & WRITABLE) ||
-		!(paging->cr0 & X86_CR0_WP);
-}
-
-/* SDM volume 3, "Protection Keys": of the user's pages, which PKRU keeps data accesses off. */
-static bool locked(const struct kvml_paging *paging, u32 access, u64 rights, u64 entry)
-{
 	const u32 key = paging->pkru >> (entry >> 59 & 0xf) * 2;
-	const bool write = (access & KVML_ACCESS_WRITE) &&
-		((access & KVML_ACCESS_USER) || (paging->cr0 & X86_CR0_WP));
 
-	if (!(paging->efer & KVML_EFER_LMA) || !(paging->cr4 & X86_CR4_PKE) ||
-	    (access & KVML_ACCESS_FETCH) || !(rights & USER))
-		return false;
-	return (key & PKRU_ACCESS_DISABLED) || (write && (key & PKRU_WRITE_DISABLED));
+	/* SDM volume 3, "Protection Keys": PKRU keeps data accesses off the user's pages. */
+	if ((paging->efer & KVML_EFER_LMA) && (paging->cr4 & X86_CR4_PKE) && !fetch &&
+	    (rights & USER) && (key & (write ? PKRU_DISABLED : PKRU_ACCESS_DISABLED)))
+		return KVML_FAULT_PRESENT | KVML_FAULT_KEY;
+	if ((fetch && !(rights & NO_EXECUTE)) || (write && !(rights & WRITABLE)) ||
+	    (rights & USER ? kept_off && !user : user))
+		return KVML_FAULT_PRESENT;
+	return 0;
 }
 
 int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u64 *gpa, u32 *error)
@@ -87,7 +81,8 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		const u64 offset = (1ULL << shift) - 1;
 		const u64 place = table + ((linear >> shift) & ((1u << bits) - 1)) * size;
 		u64 entry = 0, used, wrong;
-		bool page, no_key;
+		u32 fault;
+		bool page;
 
 		if (kvml_read_guest(paging->vm, place, &entry, size) || !(entry & PRESENT))
 			return -EFAULT;
@@ -96,12 +91,11 @@ int kvml_guest_walk(const struct kvml_paging *paging, u64 linear, u32 access, u6
 		wrong = entry & (reserved | (page ? offset & ~(GENMASK_ULL(12, 0) | high) :
 					     level == 4 ? LARGE : 0));
 		rights &= entry ^ NO_EXECUTE;
-		no_key = page && locked(paging, access, rights, entry);
-		if (wrong || no_key || (page && !allowed(paging, access, rights))) {
-			*error |= KVML_FAULT_PRESENT |
-				(wrong ? KVML_FAULT_RESERVED : no_key ? KVML_FAULT_KEY : 0);
+		fault = wrong ? KVML_FAULT_PRESENT | KVML_FAULT_RESERVED :
+			page ? refusal(paging, access, rights, entry) : 0;
+		*error |= fault;
+		if (fault)
 			return -EFAULT;
-		}
 		used = entry | ACCESSED | (page && (access & KVML_ACCESS_WRITE) ? DIRTY : 0);
 		if (used != entry &&
 		    kvml_replace_guest(paging->vm, place, entry, used, size) == -EAGAIN)

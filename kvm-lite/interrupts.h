@@ -80,8 +80,8 @@ int kvml_send_message(struct kvml_vm *vm, const struct kvml_apic_message *messag
 
 /* ----- gsi.c: process context unless said otherwise ----- */
 
-/* KVM_SET_GSI_ROUTING; @argument is struct kvm_irq_routing. */
-int kvml_set_gsi_routing(struct kvml_vm *vm, void __user *argument);
+/* KVM_SET_GSI_ROUTING */
+int kvml_set_gsi_routing(struct kvml_vm *vm, struct kvm_irq_routing __user *user);
 /* KVM_SIGNAL_MSI: receivers, or a negative errno. */
 int kvml_signal_msi(struct kvml_vm *vm, const struct kvm_msi *msi);
 /* Signals the route of @gsi; any context. How many vCPUs took it; 0 also if there is no route. */

@@ -3,8 +3,6 @@
 
 #include <linux/kvm.h>
 
-#define MSI_ADDRESS_MASK	0xfff00000u
-#define MSI_ADDRESS		0xfee00000u
 #define MSI_REDIRECTION_HINT	BIT(3)
 #define MSI_LOGICAL		BIT(2)
 #define MSI_LEVEL		BIT(15)
@@ -12,14 +10,12 @@
 
 struct kvml_apic_message kvml_message_of_msi(u32 address, u32 data)
 {
-	const bool ours = (address & MSI_ADDRESS_MASK) == MSI_ADDRESS;
+	const bool ours = address >> 20 == 0xfee;
 	const u8 delivery = ours ? (data >> 8) & 7 : KVML_APIC_NOWHERE;
 
 	return (struct kvml_apic_message) {
-		.destination = (address >> 12) & 0xff,
-		.vector = data & 0xff,
-		.delivery = delivery,
-		.logical = address & MSI_LOGICAL,
+		.destination = (address >> 12) & 0xff, .logical = address & MSI_LOGICAL,
+		.vector = data & 0xff, .delivery = delivery,
 		.level_triggered = data & MSI_LEVEL,
 		.deasserted = (data & MSI_LEVEL) && !(data & MSI_ASSERT),
 		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY ||
@@ -29,8 +25,7 @@ struct kvml_apic_message kvml_message_of_msi(u32 address, u32 data)
 
 u32 kvml_routes_gsis(const struct kvm_irq_routing_entry *entries, u32 count)
 {
-	u32 gsis = 0;
-	u32 i;
+	u32 gsis = 0, i;
 
 	for (i = 0; i < count; i++) {
 		if (entries[i].gsi >= gsis && entries[i].gsi < KVML_ROUTES_MAX)

@@ -16,9 +16,7 @@
 #define FIRST_LEGAL_VECTOR	16
 
 /* Bits of ESR, by their numbers. */
-#define ESR_SEND_ILLEGAL	5
-#define ESR_RECEIVE_ILLEGAL	6
-#define ESR_REGISTER_ILLEGAL	7
+enum { ESR_SEND_ILLEGAL = 5, ESR_RECEIVE_ILLEGAL = 6, ESR_REGISTER_ILLEGAL = 7 };
 
 /* SDM, "Local APIC State After It Has Been Software Disabled". */
 static inline void apic_mask_lvt(struct kvml_apic *apic)

@@ -10,14 +10,10 @@
 #define LVT_ERROR	(VECTOR_MASK | LVT_MASKED)
 /* Delivery status and remote IRR, which a write may set in vain. */
 #define LVT_READ_ONLY	(BIT(12) | BIT(14))
-#define SVR_VALID	0x000003ffu
-#define DIVIDE_VALID	0x0000000bu
 #define ICR_PENDING	BIT(12)
 #define ICR_VALID	0x000ccfffu
 #define DESTINATION_8	0xff000000u
 #define DESTINATION_32	0xffffffff00000000ULL
-/* Version 1.4 as on processors with x2APIC, six LVT entries. */
-#define VERSION_VALUE	0x00050014u
 
 #define MSR_READ	BIT(0)
 #define MSR_WRITE	BIT(1)
@@ -30,14 +26,13 @@ static const struct apic_register {
 	u32 kept;	/* what stays of what the guest writes or user space restores */
 	u32 access;
 } registers[KVML_APIC_REGISTERS] = {
-	[KVML_APIC_ID] = { 0, 0, MSR_READ },
-	[KVML_APIC_VERSION] = { 0, 0, MSR_READ },
+	[KVML_APIC_ID ... KVML_APIC_VERSION] = { 0, 0, MSR_READ },
 	[KVML_APIC_TPR] = { 0xff, 0xff, ALL },
 	[KVML_APIC_PPR] = { 0, 0, MSR_READ },
 	[KVML_APIC_EOI] = { 0, 0, MSR_WRITE | PAGE_WRITE },
 	[KVML_APIC_LDR] = { 0, DESTINATION_8, MSR_READ | PAGE_WRITE },
 	[KVML_APIC_DFR] = { 0, DFR_FLAT, PAGE_WRITE },
-	[KVML_APIC_SVR] = { SVR_VALID, SVR_VALID, ALL },
+	[KVML_APIC_SVR] = { 0x3ff, 0x3ff, ALL },
 	/* ISR, TMR and IRR. */
 	[KVML_APIC_ISR ... KVML_APIC_IRR + 7] = { 0, ~0u, MSR_READ },
 	[KVML_APIC_ESR] = { 0, ~0u, ALL },
@@ -46,12 +41,11 @@ static const struct apic_register {
 	[KVML_APIC_LVT_TIMER] = { LVT_TIMER | LVT_READ_ONLY, LVT_TIMER, ALL },
 	[KVML_APIC_LVT_THERMAL] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
 	[KVML_APIC_LVT_PERFORMANCE] = { LVT_PLAIN | LVT_READ_ONLY, LVT_PLAIN, ALL },
-	[KVML_APIC_LVT_LINT0] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
-	[KVML_APIC_LVT_LINT1] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
+	[KVML_APIC_LVT_LINT0 ... KVML_APIC_LVT_LINT1] = { LVT_LINT | LVT_READ_ONLY, LVT_LINT, ALL },
 	[KVML_APIC_LVT_ERROR] = { LVT_ERROR | LVT_READ_ONLY, LVT_ERROR, ALL },
 	[KVML_APIC_TIMER_INITIAL] = { ~0u, ~0u, ALL },
 	[KVML_APIC_TIMER_CURRENT] = { 0, 0, MSR_READ },
-	[KVML_APIC_TIMER_DIVIDE] = { DIVIDE_VALID, DIVIDE_VALID, ALL },
+	[KVML_APIC_TIMER_DIVIDE] = { 0xb, 0xb, ALL },
 	[KVML_APIC_SELF_IPI] = { 0xff, 0, MSR_WRITE },
 };
 
@@ -76,10 +70,9 @@ static u64 ns_per_count(const struct kvml_apic *apic)
 static u64 delay_ns(const struct kvml_apic *apic, u32 count)
 {
 	const u64 delay = count * ns_per_count(apic);
+	const u64 least = timer_mode(apic) == TIMER_PERIODIC ? KVML_APIC_MIN_PERIOD_NS : 0;
 
-	if (timer_mode(apic) == TIMER_PERIODIC && delay < KVML_APIC_MIN_PERIOD_NS)
-		return KVML_APIC_MIN_PERIOD_NS;
-	return delay;
+	return delay < least ? least : delay;
 }
 
 static u32 current_count(const struct kvml_apic *apic)
@@ -152,14 +145,11 @@ static void send_ipi(struct kvml_apic *apic, u32 command, u32 destination)
 	const u8 delivery = (command >> 8) & 7;
 	/* Edge-triggered, whatever it says, but for INIT (SDM, table of valid combinations). */
 	const struct kvml_apic_message message = {
-		.destination = wide ? destination : destination >> 24,
-		.vector = command & VECTOR_MASK,
-		.delivery = delivery,
-		.shorthand = (command >> 18) & 3,
-		.logical = command & BIT(11),
-		.deasserted = (command & BIT(15)) && !(command & BIT(14)),
-		.wide = wide,
+		.destination = wide ? destination : destination >> 24, .wide = wide,
+		.shorthand = (command >> 18) & 3, .logical = command & BIT(11),
+		.vector = command & VECTOR_MASK, .delivery = delivery,
 		.lowest_priority = delivery == KVML_APIC_LOWEST_PRIORITY,
+		.deasserted = (command & BIT(15)) && !(command & BIT(14)),
 	};
 
 	if (delivery <= KVML_APIC_LOWEST_PRIORITY && message.vector < FIRST_LEGAL_VECTOR)
@@ -176,7 +166,8 @@ static u32 read_register(const struct kvml_apic *apic, u32 index)
 	case KVML_APIC_ID:
 		return kvml_apic_is_x2apic(apic) ? apic->id : apic->id << 24;
 	case KVML_APIC_VERSION:
-		return VERSION_VALUE;
+		/* 1.4 as on processors with x2APIC, six LVT entries. */
+		return 0x00050014;
 	case KVML_APIC_PPR:
 		return apic_ppr(apic);
 	case KVML_APIC_LDR:
@@ -208,10 +199,9 @@ static void write_register(struct kvml_apic *apic, u32 index, u64 value)
 		kept = (u32)xchg(&apic->errors, 0);
 		break;
 	case KVML_APIC_ICR:
-		apic->regs[KVML_APIC_ICR] = kept;
 		apic->regs[KVML_APIC_ICR2] = (u32)(value >> 32);
 		send_ipi(apic, kept, (u32)(value >> 32));
-		return;
+		break;
 	case KVML_APIC_LVT_TIMER ... KVML_APIC_LVT_ERROR:
 		if (!(apic->regs[KVML_APIC_SVR] & SVR_ENABLE))
 			kept |= LVT_MASKED;
@@ -283,13 +273,11 @@ int kvml_apic_msr_read(struct kvml_apic *apic, u32 msr, u64 *value)
 {
 	const u32 index = msr_register(apic, msr, MSR_READ);
 
-	*value = 0;
-	if (!index)
-		return -EINVAL;
+	/* Register 0 does not exist: it stays 0. */
 	*value = read_register(apic, index);
 	if (index == KVML_APIC_ICR)
 		*value |= (u64)apic->regs[KVML_APIC_ICR2] << 32;
-	return 0;
+	return index ? 0 : -EINVAL;
 }
 
 int kvml_apic_msr_write(struct kvml_apic *apic, u32 msr, u64 value)

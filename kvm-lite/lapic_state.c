@@ -7,7 +7,8 @@ static unsigned long *vectors(const struct kvml_apic *apic, u32 table)
 	return (unsigned long *)&apic->regs[table];
 }
 
-static int highest_vector(const struct kvml_apic *apic, u32 table)
+/* 0, which is in no table, if there is none. */
+static u32 highest_vector(const struct kvml_apic *apic, u32 table)
 {
 	const unsigned long *words = vectors(apic, table);
 	int word;
@@ -18,7 +19,7 @@ static int highest_vector(const struct kvml_apic *apic, u32 table)
 		if (bits)
 			return word * 64 + 63 - __builtin_clzl(bits);
 	}
-	return -1;
+	return 0;
 }
 
 /* ----- Interrupts coming in ----- */
@@ -102,8 +103,7 @@ bool kvml_apic_names_one(const struct kvml_apic_message *message)
 u32 apic_ppr(const struct kvml_apic *apic)
 {
 	const u32 tpr = apic->regs[KVML_APIC_TPR];
-	const int in_service = highest_vector(apic, KVML_APIC_ISR);
-	const u32 service_class = in_service < 0 ? 0 : (u32)in_service & 0xf0;
+	const u32 service_class = highest_vector(apic, KVML_APIC_ISR) & 0xf0;
 
 	return (tpr & 0xf0) >= service_class ? tpr : service_class;
 }
@@ -111,14 +111,14 @@ u32 apic_ppr(const struct kvml_apic *apic)
 int kvml_apic_pending(const struct kvml_apic *apic)
 {
 	const unsigned long *irr = vectors(apic, KVML_APIC_IRR);
-	int vector;
+	u32 vector;
 
 	/* So it is nearly always, and each entry into the guest asks. */
 	if (!(READ_ONCE(irr[0]) | READ_ONCE(irr[1]) | READ_ONCE(irr[2]) | READ_ONCE(irr[3])) ||
 	    !kvml_apic_hardware_enabled(apic))
 		return -1;
 	vector = highest_vector(apic, KVML_APIC_IRR);
-	return ((u32)vector & 0xf0) > (apic_ppr(apic) & 0xf0) ? vector : -1;
+	return (vector & 0xf0) > (apic_ppr(apic) & 0xf0) ? (int)vector : -1;
 }
 
 int kvml_apic_take(struct kvml_apic *apic)
@@ -134,9 +134,9 @@ int kvml_apic_take(struct kvml_apic *apic)
 
 void apic_end_of_interrupt(struct kvml_apic *apic)
 {
-	const int vector = highest_vector(apic, KVML_APIC_ISR);
+	const u32 vector = highest_vector(apic, KVML_APIC_ISR);
 
-	if (vector < 0)
+	if (!vector)
 		return;
 	__clear_bit(vector, vectors(apic, KVML_APIC_ISR));
 	if (test_bit(vector, vectors(apic, KVML_APIC_TMR)))
@@ -149,10 +149,7 @@ void apic_end_of_interrupt(struct kvml_apic *apic)
 
 void kvml_apic_reset(struct kvml_apic *apic)
 {
-	memset(apic->regs, 0, sizeof(apic->regs));
-	apic->errors = 0;
-	apic->tsc_deadline = 0;
-	apic->deadline_ns = 0;
+	memset(apic, 0, offsetof(struct kvml_apic, base));
 	apic->regs[KVML_APIC_DFR] = DFR_FLAT;
 	apic->regs[KVML_APIC_SVR] = 0xff;
 	apic_mask_lvt(apic);

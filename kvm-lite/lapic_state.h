@@ -36,50 +36,26 @@
 
 /* Numbers of registers: a sixteenth of their offsets in the xAPIC page. */
 enum kvml_apic_register {
-	KVML_APIC_ID = 0x02,
-	KVML_APIC_VERSION = 0x03,
-	KVML_APIC_TPR = 0x08,
-	KVML_APIC_PPR = 0x0a,
-	KVML_APIC_EOI = 0x0b,
-	KVML_APIC_LDR = 0x0d,
-	KVML_APIC_DFR = 0x0e,
-	KVML_APIC_SVR = 0x0f,
-	KVML_APIC_ISR = 0x10,
-	KVML_APIC_TMR = 0x18,
-	KVML_APIC_IRR = 0x20,
-	KVML_APIC_ESR = 0x28,
-	KVML_APIC_ICR = 0x30,
-	KVML_APIC_ICR2 = 0x31,
-	KVML_APIC_LVT_TIMER = 0x32,
-	KVML_APIC_LVT_THERMAL = 0x33,
-	KVML_APIC_LVT_PERFORMANCE = 0x34,
-	KVML_APIC_LVT_LINT0 = 0x35,
-	KVML_APIC_LVT_LINT1 = 0x36,
-	KVML_APIC_LVT_ERROR = 0x37,
-	KVML_APIC_TIMER_INITIAL = 0x38,
-	KVML_APIC_TIMER_CURRENT = 0x39,
-	KVML_APIC_TIMER_DIVIDE = 0x3e,
-	KVML_APIC_SELF_IPI = 0x3f,
+	KVML_APIC_ID = 0x02, KVML_APIC_VERSION = 0x03,
+	KVML_APIC_TPR = 0x08, KVML_APIC_PPR = 0x0a, KVML_APIC_EOI = 0x0b,
+	KVML_APIC_LDR = 0x0d, KVML_APIC_DFR = 0x0e, KVML_APIC_SVR = 0x0f,
+	KVML_APIC_ISR = 0x10, KVML_APIC_TMR = 0x18, KVML_APIC_IRR = 0x20,
+	KVML_APIC_ESR = 0x28, KVML_APIC_ICR = 0x30, KVML_APIC_ICR2 = 0x31,
+	KVML_APIC_LVT_TIMER = 0x32, KVML_APIC_LVT_THERMAL = 0x33, KVML_APIC_LVT_PERFORMANCE = 0x34,
+	KVML_APIC_LVT_LINT0 = 0x35, KVML_APIC_LVT_LINT1 = 0x36, KVML_APIC_LVT_ERROR = 0x37,
+	KVML_APIC_TIMER_INITIAL = 0x38, KVML_APIC_TIMER_CURRENT = 0x39,
+	KVML_APIC_TIMER_DIVIDE = 0x3e, KVML_APIC_SELF_IPI = 0x3f,
 };
 
-/* Delivery modes of a message or LVT entry, bits 10:8. */
+/* Delivery modes of a message or LVT entry, bits 10:8. NOWHERE is reserved: it delivers nothing. */
 enum kvml_apic_delivery {
-	KVML_APIC_FIXED = 0,
-	KVML_APIC_LOWEST_PRIORITY = 1,
-	KVML_APIC_SMI = 2,
-	KVML_APIC_NOWHERE = 3,	/* reserved: delivers nothing */
-	KVML_APIC_NMI = 4,
-	KVML_APIC_INIT = 5,
-	KVML_APIC_STARTUP = 6,
-	KVML_APIC_EXTINT = 7,
+	KVML_APIC_FIXED, KVML_APIC_LOWEST_PRIORITY, KVML_APIC_SMI, KVML_APIC_NOWHERE,
+	KVML_APIC_NMI, KVML_APIC_INIT, KVML_APIC_STARTUP, KVML_APIC_EXTINT,
 };
 
 /* Destination shorthands of the ICR, bits 19:18. */
 enum kvml_apic_shorthand {
-	KVML_APIC_NO_SHORTHAND = 0,
-	KVML_APIC_SELF = 1,
-	KVML_APIC_ALL = 2,
-	KVML_APIC_ALL_BUT_SELF = 3,
+	KVML_APIC_NO_SHORTHAND, KVML_APIC_SELF, KVML_APIC_ALL, KVML_APIC_ALL_BUT_SELF,
 };
 
 /* One interrupt message: an IPI or a decoded MSI. */
@@ -88,19 +64,20 @@ struct kvml_apic_message {
 	u8 vector;
 	u8 delivery;		/* enum kvml_apic_delivery */
 	u8 shorthand;		/* enum kvml_apic_shorthand */
-	bool logical;
-	bool level_triggered;
+	bool logical, level_triggered;
 	bool deasserted;	/* an INIT's, that is: heeded by no processor since the Pentium 4 */
 	bool wide;		/* destination has 32 bits: broadcast is 0xffffffff and not 0xff */
 	bool lowest_priority;	/* one receiver is enough */
 };
 
 struct kvml_apic {
+	/* What a reset clears. */
 	u32 regs[KVML_APIC_REGISTERS];	/* first, so that pairs of them are aligned */
 	unsigned long errors;		/* atomic bits; what the next write to ESR makes visible */
-	u64 base;			/* IA32_APIC_BASE; any thread reads */
 	u64 tsc_deadline;		/* guest TSC; 0 = not armed */
 	u64 deadline_ns;		/* one-shot and periodic; 0 = not armed */
+
+	u64 base;			/* IA32_APIC_BASE; any thread reads */
 	u32 id;				/* x2APIC id, which is the vCPU's id; 0 to 254 */
 	u8 ended;			/* level-triggered vector that got its EOI, until taken; or 0 */
 };

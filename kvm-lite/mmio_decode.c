@@ -6,8 +6,7 @@
 
 struct decoder {
 	const u8 *bytes;
-	u32 count;
-	u32 at;
+	u32 count, at;
 	enum kvml_code_size code;
 	u8 operand_size;	/* 2 or 4; REX.W makes it 8 */
 	u8 address_size;	/* 2, 4 or 8 */
@@ -64,8 +63,7 @@ static void skip_address(struct decoder *in, u8 modrm)
 /* MOV has no 64-bit immediate to memory: 32 bits are sign-extended. */
 static u64 read_immediate(struct decoder *in, u8 size)
 {
-	u32 value = 0;
-	u32 i;
+	u32 value = 0, i;
 
 	for (i = 0; i < size && i < sizeof(value); i++)
 		value |= (u32)next_byte(in) << (8 * i);

@@ -14,9 +14,7 @@
 
 /* By the bytes of an address, unless a prefix says otherwise. */
 enum kvml_code_size {
-	KVML_CODE_16 = 2,
-	KVML_CODE_32 = 4,
-	KVML_CODE_64 = 8,
+	KVML_CODE_16 = 2, KVML_CODE_32 = 4, KVML_CODE_64 = 8,
 };
 
 struct kvml_mmio {

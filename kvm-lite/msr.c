@@ -28,8 +28,7 @@ enum check {
 /* Those that guests write most come first. */
 static const struct known_msr {
 	u32 index;
-	u8 home;
-	u8 check;
+	u8 home, check;
 	u8 more;	/* how many of the kind follow it */
 	bool saved;
 	u32 place;
@@ -70,10 +69,10 @@ static const struct known_msr {
 	{ MSR_IA32_MCG_CTL, KEPT, .place = AT(msr.mcg_control) },
 	{ MSR_IA32_MC0_CTL, KEPT, .more = KVML_MC_REGISTERS - 1, .place = AT(msr.mc) },
 	{ MSR_MTRRdefType, KEPT, MTRR_DEFAULT, SAVED, .place = AT(msr.mtrr_default) },
-	{ MSR_MTRRfix64K_00000, KEPT, MTRR_FIXED, .place = AT(msr.mtrr_fixed[0]) },
-	{ MSR_MTRRfix16K_80000, KEPT, MTRR_FIXED, .more = 1, .place = AT(msr.mtrr_fixed[1]) },
-	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, .place = AT(msr.mtrr_fixed[3]) },
-	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, .place = AT(msr.mtrr_variable) },
+	{ MSR_MTRRfix64K_00000, KEPT, MTRR_FIXED, SAVED, .place = AT(msr.mtrr_fixed[0]) },
+	{ MSR_MTRRfix16K_80000, KEPT, MTRR_FIXED, .more = 1, SAVED, .place = AT(msr.mtrr_fixed[1]) },
+	{ MSR_MTRRfix4K_C0000, KEPT, MTRR_FIXED, .more = 7, SAVED, .place = AT(msr.mtrr_fixed[3]) },
+	{ 0x200, KEPT, MTRR_VARIABLE, .more = 15, SAVED, .place = AT(msr.mtrr_variable) },
 	/* Eight variable ranges, fixed ranges, write combining. */
 	{ MSR_MTRRcap, NOWHERE, NOTHING, .place = 8 | BIT(8) | BIT(10) },
 	/* Locked by the firmware, nothing enabled. */
@@ -222,10 +221,6 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 	switch (msr->home) {
 	case X2APIC:
 		return kvml_apic_msr_write(apic, index, value);
-	case SYSTEM_TIME:
-		vcpu->clock.system_time_msr = value;
-		vcpu->clock.generation = 0;
-		break;
 	case WALL_CLOCK:
 		kvml_clock_write_wall(vcpu->vm, value);
 		break;
@@ -268,6 +263,9 @@ int kvml_set_msr(struct kvml_vcpu *vcpu, u32 index, u64 value, bool host)
 		wrmsrl(index, value);
 		preempt_enable();
 		break;
+	case SYSTEM_TIME:
+		vcpu->clock.generation = 0;
+		fallthrough;
 	case KEPT:
 		*place_of(vcpu, msr, index) = value;
 		break;
@@ -279,17 +277,17 @@ int kvml_msr_list(struct kvm_msr_list __user *user)
 {
 	const bool tiles = kvml_supported_xcr0() & XFEATURE_MASK_XTILE_DATA;
 	const struct known_msr *msr;
-	u32 count = 0;
-	u32 room;
+	u32 room, count = 0, i;
 
 	if (get_user(room, &user->nmsrs))
 		return -EFAULT;
 	for (msr = known; msr < known + ARRAY_SIZE(known); msr++) {
 		if (!msr->saved || (msr->check == TILES && !tiles))
 			continue;
-		if (count < room && put_user(msr->index, &user->indices[count]))
-			return -EFAULT;
-		count++;
+		for (i = 0; i <= msr->more; i++, count++) {
+			if (count < room && put_user(msr->index + i, &user->indices[count]))
+				return -EFAULT;
+		}
 	}
 	if (put_user(count, &user->nmsrs))
 		return -EFAULT;

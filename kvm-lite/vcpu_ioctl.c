@@ -149,12 +149,6 @@ static int set_fpu(struct kvml_vcpu *vcpu, struct kvm_fpu *fpu)
 	return 0;
 }
 
-static void get_xcrs(struct kvml_vcpu *vcpu, struct kvm_xcrs *xcrs)
-{
-	xcrs->nr_xcrs = 1;
-	xcrs->xcrs[0].value = vcpu->xcr0;
-}
-
 static int set_xcrs(struct kvml_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 {
 	/* There is one. */
@@ -194,6 +188,7 @@ static int queue_interrupt(struct kvml_vcpu *vcpu, const struct kvm_interrupt *i
 static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, int fault)
 {
 	const int no_lapic = vcpu->vm->split_irqchip ? 0 : -EINVAL;
+	struct kvm_xcrs *xcrs = data;
 
 	switch (command) {
 	case KVM_GET_REGS:
@@ -234,7 +229,8 @@ static long exchange(struct kvml_vcpu *vcpu, unsigned int command, void *data, i
 	case KVM_SET_FPU:
 		return fault ?: set_fpu(vcpu, data);
 	case KVM_GET_XCRS:
-		get_xcrs(vcpu, data);
+		xcrs->nr_xcrs = 1;
+		xcrs->xcrs[0].value = vcpu->xcr0;
 		return 0;
 	case KVM_SET_XCRS:
 		return fault ?: set_xcrs(vcpu, data);
