@@ -117,6 +117,8 @@ void clock(const Descriptor& system) {
          "the clock is not what was set");
 }
 
+constexpr std::uint32_t kSystemTime = 0x4b564d01;
+
 /// struct pvclock_vcpu_time_info of the kernel.
 struct GuestTime {
   std::uint32_t version;
@@ -136,7 +138,6 @@ struct GuestTime {
 
 // What a guest computes from its page is what KVM_GET_CLOCK says, also after the clock was moved.
 void guest_clock(const Descriptor& system) {
-  constexpr std::uint32_t kSystemTime = 0x4b564d01;
   for (const std::uint64_t start : {0ull, 5'000'000'000'000ull}) {
     Machine machine(system);
     Vcpu& vcpu = machine.vcpu();
@@ -163,6 +164,35 @@ void guest_clock(const Descriptor& system) {
   }
 }
 
+// The flag that all vCPUs have one TSC, in the page of the first, once both have run.
+bool says_one_tsc(Machine& machine) {
+  for (const std::size_t index : {1, 0}) {
+    machine.load_long(long_done(), {}, index);
+    machine.vcpu(index).expect_end("the guest whose page is to be written");
+    // The access is complete with this, and the guest can be loaded again.
+    machine.vcpu(index).run_page().immediate_exit = 1;
+    machine.vcpu(index).enter();
+    machine.vcpu(index).run_page().immediate_exit = 0;
+  }
+  GuestTime time;
+  std::memcpy(&time, machine.memory() + kData, sizeof(time));
+  return time.flags & 1;
+}
+
+void unequal_tscs(const Descriptor& system) {
+  constexpr std::uint32_t kTsc = 0x10;
+  Machine machine(system, Interrupts::kNone, 2);
+  for (const std::size_t index : {0, 1}) {
+    machine.vcpu(index).set_cpuid(system);
+    machine.vcpu(index).set_msr(kSystemTime, (kData + index * sizeof(GuestTime)) | 1);
+  }
+  const bool before = says_one_tsc(machine);
+  machine.vcpu(1).set_msr(kTsc, 1ull << 60);
+  expect(!says_one_tsc(machine), "two TSCs are said to be one");
+  for (const std::size_t index : {0, 1}) machine.vcpu(index).set_msr(kTsc, 1ull << 61);
+  expect(says_one_tsc(machine) == before, "one TSC is not what it was");
+}
+
 constexpr Case kCases[] = {
     {"api-version", api_version},
     {"unknown-ioctl", unknown_ioctl},
@@ -176,6 +206,7 @@ constexpr Case kCases[] = {
     {"identity-map", identity_map},
     {"clock", clock},
     {"guest-clock", guest_clock},
+    {"unequal-tscs", unequal_tscs},
 };
 
 }  // namespace
