@@ -21,7 +21,8 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 		const struct kvml_memslot *slot = &vm->slots[id];
 		const unsigned long slot_end = slot->hva + slot->pages * PAGE_SIZE;
 		const unsigned long from = max(range->start & PAGE_MASK, slot->hva);
-		const unsigned long to = min(PAGE_ALIGN(range->end), slot_end);
+		/* In this order: the end of everything has no next page. */
+		const unsigned long to = PAGE_ALIGN(min(range->end, slot_end));
 
 		if (from < to)
 			kvml_ept_change(vm, slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
