@@ -54,7 +54,8 @@ static void enable_this_cpu(struct vmx_cpu *cpu)
 
 	if (cpu->on)
 		return;
-	if (cr4_read_shadow() & X86_CR4_VMXE) {
+	/* On a CPU that is leaving, the bit is ours. */
+	if (!cpu->leaving && (cr4_read_shadow() & X86_CR4_VMXE)) {
 		pr_err_ratelimited(KVML_NAME ": another hypervisor (kvm-intel?) uses VMX on CPU %d\n",
 				   smp_processor_id());
 		return;
@@ -92,14 +93,14 @@ static void disable_this_cpu(struct vmx_cpu *cpu)
 	list_for_each_entry_safe(vcpu, next, &cpu->loaded, vmcs_entry)
 		unload_vmcs(vcpu);
 	asm volatile("vmxoff" : : : "cc", "memory");
-	cr4_clear_bits(X86_CR4_VMXE);
 	cpu->on = false;
 	atomic_dec(&cpus_on);
 }
 
 /*
- * VMX cannot simply go off when a CPU does, or the machine sleeps or ends: threads may run until
- * later, with a vCPU loaded or about to load it. So from then on each turns it on for itself.
+ * VMX cannot simply go off when a CPU does, or the machine ends: threads may run until later, with a
+ * vCPU loaded or about to load it. So from then on each turns it on for itself, and CR4.VMXE stays set:
+ * it tells other hypervisors that VMX is taken, or a thread could find theirs here.
  */
 static void set_leaving(void *leaving)
 {
@@ -107,12 +108,12 @@ static void set_leaving(void *leaving)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	cpu->leaving = *(const bool *)leaving;
 	/* What fails here is tried again when a vCPU is loaded. */
-	if (!cpu->leaving)
+	if (!*(const bool *)leaving)
 		enable_this_cpu(cpu);
 	else if (!cpu->in_use)
 		disable_this_cpu(cpu);
+	cpu->leaving = *(const bool *)leaving;
 	local_irq_restore(flags);
 }
 
@@ -133,6 +134,9 @@ static int bring_up(unsigned int number)
 static int take_down(unsigned int number)
 {
 	set_leaving(&(bool){ true });
+	/* If the CPU stays, it is the module that goes. */
+	if (cpu_active(number))
+		cr4_clear_bits(X86_CR4_VMXE);
 	return 0;
 }
 
