@@ -65,9 +65,8 @@ struct kvml_ept {
 	u64 *root;
 	u64 pointer;			/* EPTP */
 	atomic64_t generation;		/* entries were taken away; see flush() in ept.c */
-	/* mmu notifier: an invalidation is under way, or was, since the sequence was read. */
-	unsigned long invalidations;
-	unsigned long sequence;
+	unsigned long invalidations;	/* mmu notifier: under way, anywhere in the process */
+	unsigned long sequence;		/* of changes of slots, and of what the process has there */
 };
 
 /* The VM's descriptor owns it; those of its vCPUs hold that open. */
@@ -229,7 +228,7 @@ int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
 /* ----- ept.c ----- */
 /*
  * Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write
- * to read-only memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
+ * to read-only memory; -EFAULT: user space has no such page; -EINTR: a signal came first.
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 /*

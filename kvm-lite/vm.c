@@ -37,7 +37,6 @@ static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notif
 	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
 
 	spin_lock(&vm->ept.lock);
-	vm->ept.sequence++;
 	vm->ept.invalidations--;
 	spin_unlock(&vm->ept.lock);
 }
