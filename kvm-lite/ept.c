@@ -154,7 +154,7 @@ static int get_pages(const struct kvml_vcpu *vcpu, struct fault *fault)
 {
 	const u32 wanted = pages_ahead(vcpu, fault);
 
-	fault->hva = fault->slot.hva + (fault->gfn - fault->slot.gfn) * PAGE_SIZE;
+	fault->hva = (unsigned long)kvml_locate(&fault->slot, fault->gfn << PAGE_SHIFT);
 	/* Writable even if the guest reads, if they are already: the first write need not fault. */
 	if (!(fault->slot.flags & KVM_MEM_READONLY) && get_present(fault, wanted, true))
 		return 0;

@@ -222,6 +222,8 @@ int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 /* The slot of @gpa, or null, also if @write is not allowed there; slots_lock held. */
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
+/* Where the process has @gpa, which is in the slot. */
+void __user *kvml_locate(const struct kvml_memslot *slot, u64 gpa);
 /* As kvml_read_guest(), which guest_walk.h declares, and kvml_replace_guest(). */
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
 
