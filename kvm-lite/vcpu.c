@@ -32,7 +32,8 @@ static void load(struct preempt_notifier *notifier, int cpu)
 	struct kvml_host_state *host = &vcpu->host;
 
 	if (kvml_vmcs_load(vcpu)) {
-		/* What differs from CPU to CPU. */
+		/* What differs from CPU to CPU, or can have changed while the machine slept. */
+		vmwrite(TSC_OFFSET, vcpu->tsc_offset + kvml_vmx.tsc_lost);
 		vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
 		vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
 		vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));

@@ -193,7 +193,7 @@ int kvml_vm_create(void)
 	init_rwsem(&vm->slots_lock);
 	spin_lock_init(&vm->ept.lock);
 	INIT_LIST_HEAD(&vm->interrupts.irqfds);
-	vm->tsc_offset = -rdtsc_ordered();
+	vm->tsc_offset = -kvml_tsc();
 	kvml_clock_create(vm);
 	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vm->ept.pointer = __pa(vm->ept.root) | kvml_vmx.ept_pointer_bits;

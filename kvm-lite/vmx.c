@@ -3,8 +3,8 @@
 
 #include <linux/cpu.h>
 #include <linux/delay.h>
+#include <linux/pm.h>
 #include <linux/reboot.h>
-#include <linux/suspend.h>
 #include <asm/desc.h>
 #include <asm/nospec-branch.h>
 #include <asm/tlbflush.h>
@@ -140,16 +140,30 @@ static int take_down(unsigned int number)
 	return 0;
 }
 
-static int sleep_or_wake(struct notifier_block *block, unsigned long event, void *unused)
-{
-	bool sleeps = event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE ||
-		event == PM_RESTORE_PREPARE;
+static u64 tsc_before_sleep;
 
-	on_each_cpu(set_leaving, &sleeps, 1);
-	return NOTIFY_OK;
+/* Threads are frozen: no vCPU is loaded, and nobody looks at the time until the machine is awake. */
+static int fall_asleep(struct device *device)
+{
+	on_each_cpu(set_leaving, &(bool){ true }, 1);
+	tsc_before_sleep = rdtsc();
+	return 0;
 }
 
-static struct notifier_block sleep_notifier = { .notifier_call = sleep_or_wake };
+static int wake_up_again(struct device *device)
+{
+	const u64 now = rdtsc();
+
+	/* Most machines set the TSC to 0 in their sleep; a hibernated one is another by then. */
+	if (now < tsc_before_sleep)
+		kvml_vmx.tsc_lost += tsc_before_sleep - now;
+	on_each_cpu(set_leaving, &(bool){ false }, 1);
+	return 0;
+}
+
+struct dev_pm_domain kvml_vmx_sleep = {
+	.ops = { NOIRQ_SYSTEM_SLEEP_PM_OPS(fall_asleep, wake_up_again) },
+};
 
 /* The next kernel or the firmware must not find VMX on: it blocks INIT. */
 static int reboot(struct notifier_block *block, unsigned long value, void *unused)
@@ -202,7 +216,6 @@ int kvml_vmx_init(void)
 		free_regions();
 		return hotplug_state;
 	}
-	register_pm_notifier(&sleep_notifier);
 	register_reboot_notifier(&reboot_notifier);
 	return 0;
 }
@@ -210,7 +223,6 @@ int kvml_vmx_init(void)
 void kvml_vmx_exit(void)
 {
 	unregister_reboot_notifier(&reboot_notifier);
-	unregister_pm_notifier(&sleep_notifier);
 	cpuhp_remove_state(hotplug_state);
 	free_regions();
 }
@@ -318,7 +330,6 @@ void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 	vmwrite(VMCS_LINK_POINTER, ~0ULL);
 	vmwrite(EPT_POINTER, vcpu->vm->ept.pointer);
 	vmwrite(VIRTUAL_PROCESSOR_ID, vcpu->vpid);
-	vmwrite(TSC_OFFSET, vcpu->tsc_offset);
 
 	store_idt(&idt);
 	vmwrite(HOST_IDTR_BASE, idt.address);

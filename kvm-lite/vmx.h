@@ -15,7 +15,7 @@ struct kvml_vcpu;
 /* The kernel's own name for it has changed. */
 #define KVML_SECONDARY_XSAVES	VMCS_CONTROL_BIT(XSAVES)
 
-/* All but the last is computed once at module load; all CPUs have to agree. */
+/* All but the last two is computed once at module load; all CPUs have to agree. */
 struct kvml_vmx_config {
 	u32 revision;
 	u32 pin, primary, secondary, exit, entry;
@@ -25,10 +25,20 @@ struct kvml_vmx_config {
 	u64 ept_pointer_bits;	/* of every EPTP, beside the address */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 star, lstar, fmask, xss;	/* of the host */
+	u64 tsc_lost;		/* by which the host's TSC went back when the machine slept */
 	bool stopping;		/* the machine is going down: no vCPU is to be loaded any more */
 };
 
 extern struct kvml_vmx_config kvml_vmx;
+
+/* Goes with some device: VMX is off, and the TSC is minded, while the machine sleeps. */
+extern struct dev_pm_domain kvml_vmx_sleep;
+
+/* The host's TSC, which never goes back. The guest's is this and an offset. */
+static inline u64 kvml_tsc(void)
+{
+	return rdtsc() + kvml_vmx.tsc_lost;
+}
 
 /* Can VMX bring a guest out at a given TSC? */
 static inline bool kvml_has_preemption_timer(void)
