@@ -91,8 +91,8 @@ static bool can_map_large(struct kvml_vm *vm, const struct fault *fault)
 	return host_page_is_large(vm, fault->hva);
 }
 
-/* ept.lock held, the slot is as it was found. False: a table is missing. */
-static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
+/* ept.lock held, the slot is as it was found. Where a table is missing, nothing comes of it. */
+static void map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 {
 	struct kvml_vm *vm = vcpu->vm;
 	const bool large = can_map_large(vm, fault);
@@ -110,7 +110,7 @@ static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 	entry = kvml_ept_map(vm->ept.root, &map);
 	vcpu->spare_table = map.spare;
 	if (!entry)
-		return false;
+		return;
 	if (fault->slot.dirty && fault->write)
 		__set_bit(fault->gfn - fault->slot.gfn, fault->slot.dirty);
 	for (i = 1; !large && i < fault->count; i++) {
@@ -124,7 +124,7 @@ static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 	/* Not later: once the lock is free, the page can be written back and leave the guest. */
 	for (i = 0; fault->writable && i < fault->count; i++)
 		SetPageDirty(fault->pages[i]);
-	return true;
+	vcpu->next_gfn = fault->gfn + fault->count;
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
@@ -176,9 +176,8 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 		.write = violation & EPT_VIOLATION_ACC_WRITE,
 		.execute = violation & EPT_VIOLATION_ACC_INSTR,
 	};
-	unsigned long sequence, invalidations;
+	unsigned long sequence;
 	struct kvml_memslot *slot;
-	bool mapped = false;
 	int outcome;
 	u32 i;
 
@@ -190,7 +189,6 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 	down_read(&vm->slots_lock);
 	/* First of all: what changes from here on, slot or pages, is noticed below. */
 	sequence = smp_load_acquire(&vm->ept.sequence);
-	invalidations = READ_ONCE(vm->ept.invalidations);
 	slot = kvml_find_slot(vm, gpa, fault.write);
 	if (slot)
 		fault.slot = *slot;
@@ -199,18 +197,16 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 	if (!slot)
 		return -ENOENT;
 	/* What began before is not noticed; the guest runs into it once more, as it does below. */
-	if (invalidations)
+	if (atomic_read_acquire(&vm->ept.invalidations))
 		return 0;
 	outcome = get_pages(vcpu, &fault);
 	spin_lock(&vm->ept.lock);
 	if (vm->ept.sequence != sequence)
 		outcome = 0;
 	else if (!outcome)
-		mapped = map_pages(vcpu, &fault);
+		map_pages(vcpu, &fault);
 	spin_unlock(&vm->ept.lock);
 	for (i = 0; i < fault.count; i++)
 		put_page(fault.pages[i]);
-	if (mapped)
-		vcpu->next_gfn = fault.gfn + fault.count;
 	return outcome;
 }

@@ -65,7 +65,7 @@ struct kvml_ept {
 	u64 *root;
 	u64 pointer;			/* EPTP */
 	atomic64_t generation;		/* entries were taken away; see flush() in ept.c */
-	unsigned long invalidations;	/* mmu notifier: under way, anywhere in the process */
+	atomic_t invalidations;		/* mmu notifier: under way, anywhere in the process */
 	unsigned long sequence;		/* of changes of slots, and of what the process has there */
 };
 

@@ -101,10 +101,8 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 	size_t bytes;
 	int outcome;
 
-	if (wanted->slot >= KVML_SLOTS_MAX)
-		return -ENOENT;
 	slot = &vm->slots[array_index_nospec(wanted->slot, KVML_SLOTS_MAX)];
-	if (!slot->dirty)
+	if (wanted->slot >= KVML_SLOTS_MAX || !slot->dirty)
 		return -ENOENT;
 	bytes = BITS_TO_LONGS(slot->pages) * sizeof(long);
 	log = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);

@@ -16,7 +16,8 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 	u32 id;
 
 	spin_lock(&vm->ept.lock);
-	vm->ept.invalidations++;
+	/* Before the sequence changes: see kvml_ept_fault(). */
+	atomic_inc(&vm->ept.invalidations);
 	for (id = 0; id < vm->slot_count; id++) {
 		const struct kvml_memslot *slot = &vm->slots[id];
 		const unsigned long slot_end = slot->hva + slot->pages * PAGE_SIZE;
@@ -36,9 +37,8 @@ static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notif
 {
 	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
 
-	spin_lock(&vm->ept.lock);
-	vm->ept.invalidations--;
-	spin_unlock(&vm->ept.lock);
+	/* Behind what the invalidation was for. */
+	atomic_dec_return_release(&vm->ept.invalidations);
 }
 
 /*
