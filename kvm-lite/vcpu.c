@@ -195,7 +195,7 @@ static struct kvml_vcpu *power_up(struct kvml_vm *vm, u32 id)
 	init_waitqueue_head(&vcpu->wait);
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);
 	kvml_lapic_create(vcpu);
-	vcpu->vmcs = kvml_vmx_region(GFP_KERNEL_ACCOUNT);
+	vcpu->vmcs = kvml_vmcs_create();
 	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
 	if (!vcpu->vmcs || !vcpu->run || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
 		kvml_vcpu_free(vcpu);
@@ -220,8 +220,6 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 
 	if (id >= KVML_VCPUS_MAX)
 		return -EINVAL;
-	if (READ_ONCE(kvml_vmx.stopping))
-		return -ESHUTDOWN;
 	for (i = 0; i < vm->vcpu_count; i++) {
 		if (vm->vcpus[i]->id == id)
 			return -EEXIST;

@@ -15,7 +15,7 @@ struct kvml_vcpu;
 /* The kernel's own name for it has changed. */
 #define KVML_SECONDARY_XSAVES	VMCS_CONTROL_BIT(XSAVES)
 
-/* All but the last two is computed once at module load; all CPUs have to agree. */
+/* All but the last is computed once at module load; all CPUs have to agree. */
 struct kvml_vmx_config {
 	u32 revision;
 	u32 pin, primary, secondary, exit, entry;
@@ -26,7 +26,6 @@ struct kvml_vmx_config {
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 star, lstar, fmask, xss;	/* of the host */
 	u64 tsc_lost;		/* by which the host's TSC went back when the machine slept */
-	bool stopping;		/* the machine is going down: no vCPU is to be loaded any more */
 };
 
 extern struct kvml_vmx_config kvml_vmx;
@@ -52,8 +51,8 @@ int kvml_vmx_read_capabilities(void);
 int kvml_vmx_init(void);
 void kvml_vmx_exit(void);
 
-/* A new VMXON region or VMCS, or null. */
-u32 *kvml_vmx_region(gfp_t flags);
+/* A new one, or null. */
+u32 *kvml_vmcs_create(void);
 /* The vCPU's, which may still be in some CPU. */
 void kvml_vmcs_free(struct kvml_vcpu *vcpu);
 /* Makes the vCPU's VMCS the current one of this CPU; preemption off. True: it came from elsewhere. */
