@@ -8,9 +8,15 @@
 
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>
+#include <linux/version.h>
 
 /* A fault that goes on where the last one ended maps up to so many pages that the process has. */
 #define AHEAD_PAGES	16u
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+/* There is none: only a thread that dies stops waiting for a page. */
+#define FOLL_INTERRUPTIBLE	0
+#endif
 
 static void ignore(void *unused)
 {
@@ -41,7 +47,8 @@ void kvml_ept_change(struct kvml_vm *vm, u64 gfn, u64 pages, enum kvml_ept_chang
 {
 	if (kvml_ept_apply(vm->ept.root, gfn, pages, change))
 		flush(vm);
-	vm->ept.sequence++;
+	/* Pairs with the acquire in kvml_ept_fault(). */
+	smp_store_release(&vm->ept.sequence, vm->ept.sequence + 1);
 }
 
 /* ----- Faults ----- */
@@ -50,7 +57,7 @@ struct fault {
 	u64 gfn;
 	bool write;
 	bool execute;
-	struct kvml_memslot *slot;	/* if it is logged: 4 KiB pages, a write at a time */
+	struct kvml_memslot slot;	/* if it is logged: 4 KiB pages, a write at a time */
 	unsigned long hva;
 	bool writable;		/* the entries allow writes */
 	u32 count;		/* of pages: the one at gfn, and those behind it that are here as well */
@@ -58,8 +65,8 @@ struct fault {
 };
 
 /*
- * Has the process 2 MiB in one piece here, where it has a page? ept.lock held, no invalidation under
- * way: the tables that lead to the page stay as they are.
+ * Has the process 2 MiB in one piece here, where it has a page? ept.lock held, and no invalidation of
+ * that page since: the tables that lead to it stay as they are.
  */
 static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 {
@@ -71,7 +78,7 @@ static bool host_page_is_large(struct kvml_vm *vm, unsigned long hva)
 
 static bool can_map_large(struct kvml_vm *vm, const struct fault *fault)
 {
-	const struct kvml_memslot *slot = fault->slot;
+	const struct kvml_memslot *slot = &fault->slot;
 	const u64 first = fault->gfn & ~(u64)(KVML_EPT_LARGE_PAGES - 1);
 
 	if (slot->dirty || (fault->execute && kvml_vmx.small_code))
@@ -84,8 +91,8 @@ static bool can_map_large(struct kvml_vm *vm, const struct fault *fault)
 	return host_page_is_large(vm, fault->hva);
 }
 
-/* ept.lock held. False: a table is missing. */
-static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
+/* ept.lock held, the slot is as it was found. Where a table is missing, nothing comes of it. */
+static void map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 {
 	struct kvml_vm *vm = vcpu->vm;
 	const bool large = can_map_large(vm, fault);
@@ -103,9 +110,9 @@ static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 	entry = kvml_ept_map(vm->ept.root, &map);
 	vcpu->spare_table = map.spare;
 	if (!entry)
-		return false;
-	if (fault->slot->dirty && fault->write)
-		__set_bit(fault->gfn - fault->slot->gfn, fault->slot->dirty);
+		return;
+	if (fault->slot.dirty && fault->write)
+		__set_bit(fault->gfn - fault->slot.gfn, fault->slot.dirty);
 	for (i = 1; !large && i < fault->count; i++) {
 		if (!entry[i])
 			WRITE_ONCE(entry[i], kvml_ept_leaf(page_to_phys(fault->pages[i]),
@@ -114,16 +121,19 @@ static bool map_pages(struct kvml_vcpu *vcpu, const struct fault *fault)
 	if (map.flush)
 		flush(vm);
 	free_page((unsigned long)map.unused);
-	return true;
+	/* Not later: once the lock is free, the page can be written back and leave the guest. */
+	for (i = 0; fault->writable && i < fault->count; i++)
+		SetPageDirty(fault->pages[i]);
+	vcpu->next_gfn = fault->gfn + fault->count;
 }
 
 /* How many pages from the faulting one on may be mapped with it: of its slot and its table. */
 static u32 pages_ahead(const struct kvml_vcpu *vcpu, const struct fault *fault)
 {
-	const u64 in_slot = fault->slot->gfn + fault->slot->pages - fault->gfn;
+	const u64 in_slot = fault->slot.gfn + fault->slot.pages - fault->gfn;
 	const u32 in_table = KVML_EPT_ENTRIES - kvml_ept_index(fault->gfn, KVML_EPT_LEAF_LEVEL);
 
-	if (fault->gfn != vcpu->next_gfn || fault->slot->dirty)
+	if (fault->gfn != vcpu->next_gfn || fault->slot.dirty)
 		return 1;
 	return min_t(u64, min(in_table, AHEAD_PAGES), in_slot);
 }
@@ -135,7 +145,7 @@ static bool get_present(struct fault *fault, u32 wanted, bool writable)
 						 fault->pages);
 
 	fault->count = max(got, 0);
-	fault->writable = writable && (fault->write || !fault->slot->dirty);
+	fault->writable = writable && (fault->write || !fault->slot.dirty);
 	return got > 0;
 }
 
@@ -144,28 +154,18 @@ static int get_pages(const struct kvml_vcpu *vcpu, struct fault *fault)
 {
 	const u32 wanted = pages_ahead(vcpu, fault);
 
-	fault->hva = fault->slot->hva + (fault->gfn - fault->slot->gfn) * PAGE_SIZE;
+	fault->hva = (unsigned long)kvml_locate(&fault->slot, fault->gfn << PAGE_SHIFT);
 	/* Writable even if the guest reads, if they are already: the first write need not fault. */
-	if (!(fault->slot->flags & KVM_MEM_READONLY) && get_present(fault, wanted, true))
+	if (!(fault->slot.flags & KVM_MEM_READONLY) && get_present(fault, wanted, true))
 		return 0;
 	if (!fault->write && get_present(fault, wanted, false))
 		return 0;
-	if (get_user_pages_fast(fault->hva, 1, fault->write ? FOLL_WRITE : 0, fault->pages) != 1)
-		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
+	if (get_user_pages_unlocked(fault->hva, 1, fault->pages, FOLL_INTERRUPTIBLE |
+				    (fault->write ? FOLL_WRITE : 0)) != 1)
+		return signal_pending(current) ? -EINTR : -EFAULT;
 	fault->count = 1;
 	fault->writable = fault->write;
 	return 0;
-}
-
-static void put_pages(struct fault *fault, bool mapped)
-{
-	u32 i;
-
-	for (i = 0; i < fault->count; i++) {
-		if (mapped && fault->writable)
-			SetPageDirty(fault->pages[i]);
-		put_page(fault->pages[i]);
-	}
 }
 
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
@@ -177,8 +177,9 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 		.execute = violation & EPT_VIOLATION_ACC_INSTR,
 	};
 	unsigned long sequence;
-	bool mapped = false;
+	struct kvml_memslot *slot;
 	int outcome;
+	u32 i;
 
 	/* One that lacks two tables or more, as those at first, is repeated by the guest. */
 	if (!vcpu->spare_table)
@@ -186,21 +187,26 @@ int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation)
 	if (!vcpu->spare_table)
 		return -ENOMEM;
 	down_read(&vm->slots_lock);
-	fault.slot = kvml_find_slot(vm, gpa, fault.write);
-	sequence = READ_ONCE(vm->ept.sequence);
-	/* The sequence before the pages: what is invalidated from here on is noticed below. */
-	smp_rmb();
-	outcome = fault.slot ? get_pages(vcpu, &fault) : -ENOENT;
-	if (!outcome) {
-		spin_lock(&vm->ept.lock);
-		if (!vm->ept.invalidations && vm->ept.sequence == sequence)
-			mapped = map_pages(vcpu, &fault);
-		spin_unlock(&vm->ept.lock);
-		put_pages(&fault, mapped);
-	}
+	/* First of all: what changes from here on, slot or pages, is noticed below. */
+	sequence = smp_load_acquire(&vm->ept.sequence);
+	slot = kvml_find_slot(vm, gpa, fault.write);
+	if (slot)
+		fault.slot = *slot;
+	/* Not while a page is waited for: user space may want to change a slot before it gives one. */
 	up_read(&vm->slots_lock);
-	/* Else the mapping is changing or a table is missing: the guest runs into it once more. */
-	if (mapped)
-		vcpu->next_gfn = fault.gfn + fault.count;
+	if (!slot)
+		return -ENOENT;
+	/* What began before is not noticed; the guest runs into it once more, as it does below. */
+	if (atomic_read_acquire(&vm->ept.invalidations))
+		return 0;
+	outcome = get_pages(vcpu, &fault);
+	spin_lock(&vm->ept.lock);
+	if (vm->ept.sequence != sequence)
+		outcome = 0;
+	else if (!outcome)
+		map_pages(vcpu, &fault);
+	spin_unlock(&vm->ept.lock);
+	for (i = 0; i < fault.count; i++)
+		put_page(fault.pages[i]);
 	return outcome;
 }

@@ -52,7 +52,8 @@ u64 *kvml_ept_map(u64 *root, struct kvml_ept_mapping *map)
 			if (large)
 				split(map->spare, *entry);
 			map->flush |= large;
-			WRITE_ONCE(*entry, kvml_address_of(map->spare) | ALL);
+			/* Other processors walk these: first what is in the table. */
+			smp_store_release(entry, kvml_address_of(map->spare) | ALL);
 			map->spare = NULL;
 		}
 		entry = &table_of(*entry)[kvml_ept_index(map->gfn, level - 1)];

@@ -65,9 +65,8 @@ struct kvml_ept {
 	u64 *root;
 	u64 pointer;			/* EPTP */
 	atomic64_t generation;		/* entries were taken away; see flush() in ept.c */
-	/* mmu notifier: an invalidation is under way, or was, since the sequence was read. */
-	unsigned long invalidations;
-	unsigned long sequence;
+	atomic_t invalidations;		/* mmu notifier: under way, anywhere in the process */
+	unsigned long sequence;		/* of changes of slots, and of what the process has there */
 };
 
 /* The VM's descriptor owns it; those of its vCPUs hold that open. */
@@ -222,13 +221,15 @@ int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory
 int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *log);
 /* The slot of @gpa, or null, also if @write is not allowed there; slots_lock held. */
 struct kvml_memslot *kvml_find_slot(struct kvml_vm *vm, u64 gpa, bool write);
+/* Where the process has @gpa, which is in the slot. */
+void __user *kvml_locate(const struct kvml_memslot *slot, u64 gpa);
 /* As kvml_read_guest(), which guest_walk.h declares, and kvml_replace_guest(). */
 int kvml_write_guest(struct kvml_vm *vm, u64 gpa, const void *data, u32 size);
 
 /* ----- ept.c ----- */
 /*
  * Makes @gpa accessible; @violation qualifies the exit. 0; -ENOENT: no slot there (MMIO), or a write
- * to read-only memory; -EFAULT: user space has no such page; -EINTR: the thread is to die.
+ * to read-only memory; -EFAULT: user space has no such page; -EINTR: a signal came first.
  */
 int kvml_ept_fault(struct kvml_vcpu *vcpu, u64 gpa, u64 violation);
 /*

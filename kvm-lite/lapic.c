@@ -11,7 +11,7 @@
 
 static u64 guest_tsc(struct kvml_vcpu *vcpu)
 {
-	return rdtsc() + vcpu->tsc_offset;
+	return kvml_tsc() + vcpu->tsc_offset;
 }
 
 /* At least the true time, so that a timer does not fire early, and not more than some 17 years. */

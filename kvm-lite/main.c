@@ -4,6 +4,7 @@
 
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/pm_domain.h>
 
 /* By their numbers; what is not here is not there. */
 static const u16 capabilities[] = {
@@ -87,11 +88,13 @@ static int __init kvml_init(void)
 	if (outcome)
 		return outcome;
 	outcome = misc_register(&device);
-	if (outcome)
+	if (outcome) {
 		kvml_vmx_exit();
-	else
-		pr_info(KVML_NAME ": ready\n");
-	return outcome;
+		return outcome;
+	}
+	dev_pm_domain_set(device.this_device, &kvml_vmx_sleep);
+	pr_info(KVML_NAME ": ready\n");
+	return 0;
 }
 
 static void __exit kvml_exit(void)

@@ -56,7 +56,7 @@ int kvml_set_memory_region(struct kvml_vm *vm, const struct kvm_userspace_memory
 
 	if (!region_is_valid(region))
 		return -EINVAL;
-	slot = &vm->slots[region->slot];
+	slot = &vm->slots[array_index_nospec(region->slot, KVML_SLOTS_MAX)];
 	old_dirty = slot->dirty;
 	/* Without pages the slot goes. */
 	if (region->memory_size) {
@@ -101,9 +101,9 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 	size_t bytes;
 	int outcome;
 
-	if (wanted->slot >= KVML_SLOTS_MAX || !vm->slots[wanted->slot].dirty)
+	slot = &vm->slots[array_index_nospec(wanted->slot, KVML_SLOTS_MAX)];
+	if (wanted->slot >= KVML_SLOTS_MAX || !slot->dirty)
 		return -ENOENT;
-	slot = &vm->slots[wanted->slot];
 	bytes = BITS_TO_LONGS(slot->pages) * sizeof(long);
 	log = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!log)
@@ -118,10 +118,12 @@ int kvml_get_dirty_log(struct kvml_vm *vm, const struct kvm_dirty_log *wanted)
 	return outcome;
 }
 
-/* Where the process has @gpa. */
-static void __user *locate(const struct kvml_memslot *slot, u64 gpa)
+void __user *kvml_locate(const struct kvml_memslot *slot, u64 gpa)
 {
-	return (void __user *)(slot->hva + (gpa - (slot->gfn << PAGE_SHIFT)));
+	/* A guest could teach the processor to guess that memory beside the slot is in it. */
+	const u64 page = array_index_nospec((gpa >> PAGE_SHIFT) - slot->gfn, slot->pages);
+
+	return (void __user *)slot->hva + page * PAGE_SIZE + offset_in_page(gpa);
 }
 
 /* slots_lock held. */
@@ -146,10 +148,10 @@ static int copy_guest(struct kvml_vm *vm, u64 gpa, void *data, u32 size, bool wr
 		part = min_t(u32, size, PAGE_SIZE - offset_in_page(gpa));
 		left = part;
 		if (slot && write) {
-			left = copy_to_user(locate(slot, gpa), data, part);
+			left = copy_to_user(kvml_locate(slot, gpa), data, part);
 			mark_dirty(vm, slot, gpa);
 		} else if (slot) {
-			left = copy_from_user(data, locate(slot, gpa), part);
+			left = copy_from_user(data, kvml_locate(slot, gpa), part);
 		}
 	}
 	up_read(&vm->slots_lock);
@@ -175,9 +177,9 @@ int kvml_replace_guest(struct kvml_vm *vm, u64 gpa, u64 old, u64 value, u32 size
 	down_read(&vm->slots_lock);
 	slot = kvml_find_slot(vm, gpa, true);
 	if (slot && size == sizeof(u64))
-		outcome = __try_cmpxchg_user((u64 __user *)locate(slot, gpa), &old, value, wide);
+		outcome = __try_cmpxchg_user((u64 __user *)kvml_locate(slot, gpa), &old, value, wide);
 	else if (slot)
-		outcome = __try_cmpxchg_user((u32 __user *)locate(slot, gpa), &old_half, value,
+		outcome = __try_cmpxchg_user((u32 __user *)kvml_locate(slot, gpa), &old_half, value,
 					     narrow);
 	if (!outcome)
 		mark_dirty(vm, slot, gpa);

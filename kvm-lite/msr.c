@@ -116,7 +116,7 @@ int kvml_get_msr(struct kvml_vcpu *vcpu, u32 index, u64 *value)
 		*value = vcpu->vm->wall_clock_msr;
 		break;
 	case TSC:
-		*value = rdtsc() + vcpu->tsc_offset;
+		*value = kvml_tsc() + vcpu->tsc_offset;
 		break;
 	case IN_PROCESSOR:
 		rdmsrl(index, *value);
@@ -183,7 +183,7 @@ static void set_tsc_offset(struct kvml_vcpu *vcpu, u64 offset)
 	struct kvml_clock *clock = &vcpu->vm->clock;
 
 	vcpu->tsc_offset = offset;
-	vmwrite(TSC_OFFSET, offset);
+	vmwrite(TSC_OFFSET, offset + kvml_vmx.tsc_lost);
 	/* A TSC deadline now lies elsewhere in time. */
 	kvml_apic_timer_changed(&vcpu->lapic.apic);
 	/* The guest's kvmclock page, too; the others' pages say whether all have one TSC. */
@@ -196,7 +196,7 @@ static void write_tsc(struct kvml_vcpu *vcpu, u64 value, bool host)
 {
 	const u64 second = tsc_khz * 1000ULL;
 	struct kvml_vm *vm = vcpu->vm;
-	u64 offset = value - rdtsc();
+	u64 offset = value - kvml_tsc();
 
 	if (host) {
 		/*

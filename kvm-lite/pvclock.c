@@ -16,7 +16,7 @@
 /* vm->lock held, or nobody else knows the VM yet. */
 static void set_time(struct kvml_clock *clock, u64 guest_ns)
 {
-	clock->reference.tsc_timestamp = rdtsc_ordered();
+	clock->reference.tsc_timestamp = kvml_tsc();
 	clock->reference.system_time = guest_ns;
 	WRITE_ONCE(clock->generation, clock->generation + 1);
 }
@@ -65,7 +65,7 @@ void kvml_clock_write_wall(struct kvml_vm *vm, u64 gpa)
 		return;
 	mutex_lock(&vm->lock);
 	boot = ns_to_timespec64(ktime_get_real_ns() -
-				__pvclock_read_cycles(&vm->clock.reference, rdtsc_ordered()));
+				__pvclock_read_cycles(&vm->clock.reference, kvml_tsc()));
 	mutex_unlock(&vm->lock);
 	wall.sec = boot.tv_sec;
 	wall.nsec = boot.tv_nsec;
@@ -104,7 +104,8 @@ void kvml_clock_get(struct kvml_vm *vm, struct kvm_clock_data *data)
 	data->flags = CLOCK_FLAGS;
 	data->host_tsc = rdtsc_ordered();
 	data->realtime = ktime_get_real_ns();
-	data->clock = __pvclock_read_cycles(&vm->clock.reference, data->host_tsc);
+	data->clock = __pvclock_read_cycles(&vm->clock.reference,
+					    data->host_tsc + kvml_vmx.tsc_lost);
 }
 
 int kvml_clock_set(struct kvml_vm *vm, const struct kvm_clock_data *data)

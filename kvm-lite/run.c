@@ -154,7 +154,7 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 static inline bool must_leave(struct kvml_vcpu *vcpu)
 {
 	/* Some kernels rename immediate_exit for everybody but user space; its place is ABI. */
-	return signal_pending(current) || READ_ONCE(kvml_vmx.stopping) ||
+	return signal_pending(current) ||
 		READ_ONCE(*(&vcpu->run->request_interrupt_window + 1));
 }
 

@@ -32,7 +32,8 @@ static void load(struct preempt_notifier *notifier, int cpu)
 	struct kvml_host_state *host = &vcpu->host;
 
 	if (kvml_vmcs_load(vcpu)) {
-		/* What differs from CPU to CPU. */
+		/* What differs from CPU to CPU, or can have changed while the machine slept. */
+		vmwrite(TSC_OFFSET, vcpu->tsc_offset + kvml_vmx.tsc_lost);
 		vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
 		vmwrite(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
 		vmwrite(HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP));
@@ -193,7 +194,7 @@ static struct kvml_vcpu *power_up(struct kvml_vm *vm, u32 id)
 	init_waitqueue_head(&vcpu->wait);
 	preempt_notifier_init(&vcpu->preempt, &preempt_operations);
 	kvml_lapic_create(vcpu);
-	vcpu->vmcs = kvml_vmx_region(GFP_KERNEL_ACCOUNT);
+	vcpu->vmcs = kvml_vmcs_create();
 	vcpu->run = (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, RUN_ORDER);
 	if (!vcpu->vmcs || !vcpu->run || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
 		kvml_vcpu_free(vcpu);
@@ -218,8 +219,6 @@ int kvml_vcpu_create(struct file *vm_file, unsigned long id)
 
 	if (id >= KVML_VCPUS_MAX)
 		return -EINVAL;
-	if (READ_ONCE(kvml_vmx.stopping))
-		return -ESHUTDOWN;
 	for (i = 0; i < vm->vcpu_count; i++) {
 		if (vm->vcpus[i]->id == id)
 			return -EEXIST;

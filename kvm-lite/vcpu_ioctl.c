@@ -336,8 +336,6 @@ long kvml_vcpu_ioctl(struct file *file, unsigned int command, unsigned long argu
 		return -EIO;
 	if (_IOC_TYPE(command) != KVMIO)
 		return -EINVAL;
-	if (READ_ONCE(kvml_vmx.stopping))
-		return -ESHUTDOWN;
 	if (mutex_lock_killable(&vcpu->lock))
 		return -EINTR;
 	if (command == KVM_RUN) {

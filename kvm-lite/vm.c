@@ -16,12 +16,14 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 	u32 id;
 
 	spin_lock(&vm->ept.lock);
-	vm->ept.invalidations++;
+	/* Before the sequence changes: see kvml_ept_fault(). */
+	atomic_inc(&vm->ept.invalidations);
 	for (id = 0; id < vm->slot_count; id++) {
 		const struct kvml_memslot *slot = &vm->slots[id];
 		const unsigned long slot_end = slot->hva + slot->pages * PAGE_SIZE;
 		const unsigned long from = max(range->start & PAGE_MASK, slot->hva);
-		const unsigned long to = min(PAGE_ALIGN(range->end), slot_end);
+		/* In this order: the end of everything has no next page. */
+		const unsigned long to = PAGE_ALIGN(min(range->end, slot_end));
 
 		if (from < to)
 			kvml_ept_change(vm, slot->gfn + ((from - slot->hva) >> PAGE_SHIFT),
@@ -35,10 +37,8 @@ static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notif
 {
 	struct kvml_vm *vm = container_of(notifier, struct kvml_vm, notifier);
 
-	spin_lock(&vm->ept.lock);
-	vm->ept.sequence++;
-	vm->ept.invalidations--;
-	spin_unlock(&vm->ept.lock);
+	/* Behind what the invalidation was for. */
+	atomic_dec_return_release(&vm->ept.invalidations);
 }
 
 /*
@@ -193,7 +193,7 @@ int kvml_vm_create(void)
 	init_rwsem(&vm->slots_lock);
 	spin_lock_init(&vm->ept.lock);
 	INIT_LIST_HEAD(&vm->interrupts.irqfds);
-	vm->tsc_offset = -rdtsc_ordered();
+	vm->tsc_offset = -kvml_tsc();
 	kvml_clock_create(vm);
 	vm->ept.root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vm->ept.pointer = __pa(vm->ept.root) | kvml_vmx.ept_pointer_bits;

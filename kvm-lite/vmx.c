@@ -2,11 +2,12 @@
 #include "internal.h"
 
 #include <linux/cpu.h>
-#include <linux/delay.h>
+#include <linux/pm.h>
 #include <linux/reboot.h>
-#include <linux/suspend.h>
+#include <linux/version.h>
 #include <asm/desc.h>
 #include <asm/nospec-branch.h>
+#include <asm/reboot.h>
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
 
@@ -18,7 +19,6 @@
 #define PAUSE_WINDOW_TICKS	4096
 
 struct vmx_cpu {
-	u32 *region;			/* of VMXON */
 	bool on;
 	bool in_use;			/* a vCPU is loaded */
 	bool leaving;			/* VMX is to be off whenever no vCPU is loaded */
@@ -27,19 +27,20 @@ struct vmx_cpu {
 };
 
 static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpus);
-static atomic_t cpus_on;
+static u32 __percpu *regions;		/* of VMXON: a page each */
 static unsigned long msr_bitmap[PAGE_SIZE / sizeof(long)] __aligned(PAGE_SIZE);
 static int hotplug_state;
+static bool minds_emergencies;
 
 /* ----- VMXON on each CPU ----- */
 
-u32 *kvml_vmx_region(gfp_t flags)
+u32 *kvml_vmcs_create(void)
 {
-	u32 *region = (u32 *)get_zeroed_page(flags);
+	u32 *vmcs = (u32 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 
-	if (region)
-		*region = kvml_vmx.revision;
-	return region;
+	if (vmcs)
+		*vmcs = kvml_vmx.revision;
+	return vmcs;
 }
 
 static void vmclear(u64 address)
@@ -50,22 +51,23 @@ static void vmclear(u64 address)
 /* Interrupts off, on the CPU in question. */
 static void enable_this_cpu(struct vmx_cpu *cpu)
 {
-	const u64 address = __pa(cpu->region);
+	u64 address;
 
 	if (cpu->on)
 		return;
-	if (cr4_read_shadow() & X86_CR4_VMXE) {
+	/* On a CPU that is leaving, the bit is ours. */
+	if (!cpu->leaving && (cr4_read_shadow() & X86_CR4_VMXE)) {
 		pr_err_ratelimited(KVML_NAME ": another hypervisor (kvm-intel?) uses VMX on CPU %d\n",
 				   smp_processor_id());
 		return;
 	}
 	cr4_set_bits(X86_CR4_VMXE);
+	address = slow_virt_to_phys(this_cpu_ptr(regions));
 	asm goto("1: vmxon %0\n\t"
 			  "jna %l[failed]\n\t"
 			  _ASM_EXTABLE(1b, %l[failed])
 			  : : "m" (address) : "cc", "memory" : failed);
 	cpu->on = true;
-	atomic_inc(&cpus_on);
 	return;
 failed:
 	cr4_clear_bits(X86_CR4_VMXE);
@@ -92,14 +94,13 @@ static void disable_this_cpu(struct vmx_cpu *cpu)
 	list_for_each_entry_safe(vcpu, next, &cpu->loaded, vmcs_entry)
 		unload_vmcs(vcpu);
 	asm volatile("vmxoff" : : : "cc", "memory");
-	cr4_clear_bits(X86_CR4_VMXE);
 	cpu->on = false;
-	atomic_dec(&cpus_on);
 }
 
 /*
- * VMX cannot simply go off when a CPU does, or the machine sleeps or ends: threads may run until
- * later, with a vCPU loaded or about to load it. So from then on each turns it on for itself.
+ * VMX cannot simply go off when a CPU does, or the machine ends: threads may run until later, with a
+ * vCPU loaded or about to load it. So from then on each turns it on for itself, and CR4.VMXE stays set:
+ * it tells other hypervisors that VMX is taken, or a thread could find theirs here.
  */
 static void set_leaving(void *leaving)
 {
@@ -107,12 +108,12 @@ static void set_leaving(void *leaving)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	cpu->leaving = *(const bool *)leaving;
 	/* What fails here is tried again when a vCPU is loaded. */
-	if (!cpu->leaving)
+	if (!*(const bool *)leaving)
 		enable_this_cpu(cpu);
 	else if (!cpu->in_use)
 		disable_this_cpu(cpu);
+	cpu->leaving = *(const bool *)leaving;
 	local_irq_restore(flags);
 }
 
@@ -120,12 +121,8 @@ static int bring_up(unsigned int number)
 {
 	struct vmx_cpu *cpu = per_cpu_ptr(&vmx_cpus, number);
 
-	if (!cpu->region) {
-		INIT_LIST_HEAD(&cpu->loaded);
-		cpu->region = kvml_vmx_region(GFP_KERNEL);
-		if (!cpu->region)
-			return -ENOMEM;
-	}
+	INIT_LIST_HEAD(&cpu->loaded);
+	*per_cpu_ptr(regions, number) = kvml_vmx.revision;
 	set_leaving(&(bool){ false });
 	return cpu->on ? 0 : -EBUSY;
 }
@@ -133,34 +130,56 @@ static int bring_up(unsigned int number)
 static int take_down(unsigned int number)
 {
 	set_leaving(&(bool){ true });
+	/* If the CPU stays, it is the module that goes. */
+	if (cpu_active(number))
+		cr4_clear_bits(X86_CR4_VMXE);
 	return 0;
 }
 
-static int sleep_or_wake(struct notifier_block *block, unsigned long event, void *unused)
-{
-	bool sleeps = event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE ||
-		event == PM_RESTORE_PREPARE;
+static u64 tsc_before_sleep;
 
-	on_each_cpu(set_leaving, &sleeps, 1);
-	return NOTIFY_OK;
+/* Threads are frozen: no vCPU is loaded, and nobody looks at the time until the machine is awake. */
+static int fall_asleep(struct device *device)
+{
+	on_each_cpu(set_leaving, &(bool){ true }, 1);
+	tsc_before_sleep = rdtsc();
+	return 0;
 }
 
-static struct notifier_block sleep_notifier = { .notifier_call = sleep_or_wake };
+static int wake_up_again(struct device *device)
+{
+	const u64 now = rdtsc();
 
-/* The next kernel or the firmware must not find VMX on: it blocks INIT. */
+	/* Most machines set the TSC to 0 in their sleep; a hibernated one is another by then. */
+	if (now < tsc_before_sleep)
+		kvml_vmx.tsc_lost += tsc_before_sleep - now;
+	on_each_cpu(set_leaving, &(bool){ false }, 1);
+	return 0;
+}
+
+struct dev_pm_domain kvml_vmx_sleep = {
+	.ops = { NOIRQ_SYSTEM_SLEEP_PM_OPS(fall_asleep, wake_up_again) },
+};
+
+/*
+ * The next kernel or the firmware must not find VMX on: it blocks INIT. This is for the CPU that
+ * restarts the machine, which then has no vCPU loaded.
+ */
 static int reboot(struct notifier_block *block, unsigned long value, void *unused)
 {
-	int tries;
-
-	WRITE_ONCE(kvml_vmx.stopping, true);
-	/* The interrupt brings guests out; who sleeps in KVM_RUN uses no CPU. */
-	on_each_cpu(set_leaving, &kvml_vmx.stopping, 1);
-	for (tries = 0; atomic_read(&cpus_on) && tries < 100; tries++)
-		msleep(20);
+	on_each_cpu(set_leaving, &(bool){ true }, 1);
 	return NOTIFY_OK;
 }
 
 static struct notifier_block reboot_notifier = { .notifier_call = reboot };
+
+/* And this for the CPUs that are stopped wherever they are, and for all after a panic. In an NMI. */
+static void turn_off_at_once(void)
+{
+	/* A fault says that it is off. */
+	asm volatile("1: vmxoff\n2:\n\t" _ASM_EXTABLE(1b, 2b) : : : "cc", "memory");
+	cr4_clear_bits(X86_CR4_VMXE);
+}
 
 /*
  * SDM, "MSR-Bitmap Address": 8192 bits each for reads of low MSRs, of high ones, and for writes; 0
@@ -177,38 +196,43 @@ static void fill_msr_bitmap(void)
 	}
 }
 
-static void free_regions(void)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		free_page((unsigned long)per_cpu(vmx_cpus, cpu).region);
-}
-
 int kvml_vmx_init(void)
 {
 	int outcome = kvml_vmx_read_capabilities();
 
 	if (outcome)
 		return outcome;
+	regions = __alloc_percpu(PAGE_SIZE, PAGE_SIZE);
+	if (!regions)
+		return -ENOMEM;
 	fill_msr_bitmap();
 	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "kvm-lite:online", bring_up,
 					  take_down);
 	if (hotplug_state < 0) {
-		free_regions();
+		free_percpu(regions);
 		return hotplug_state;
 	}
-	register_pm_notifier(&sleep_notifier);
 	register_reboot_notifier(&reboot_notifier);
+	/*
+	 * There is room for one, and a warning for a second. kvm-intel takes it with VMX, as we do;
+	 * but before 6.12 when it is loaded, and then it turns VMX off for us as well.
+	 */
+	minds_emergencies = LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) ||
+		!__symbol_get("kvm_rebooting");
+	if (minds_emergencies)
+		cpu_emergency_register_virt_callback(turn_off_at_once);
+	else
+		__symbol_put("kvm_rebooting");
 	return 0;
 }
 
 void kvml_vmx_exit(void)
 {
+	if (minds_emergencies)
+		cpu_emergency_unregister_virt_callback(turn_off_at_once);
 	unregister_reboot_notifier(&reboot_notifier);
-	unregister_pm_notifier(&sleep_notifier);
 	cpuhp_remove_state(hotplug_state);
-	free_regions();
+	free_percpu(regions);
 }
 
 /* ----- VMCSs ----- */
@@ -314,7 +338,6 @@ void kvml_vmcs_setup(struct kvml_vcpu *vcpu)
 	vmwrite(VMCS_LINK_POINTER, ~0ULL);
 	vmwrite(EPT_POINTER, vcpu->vm->ept.pointer);
 	vmwrite(VIRTUAL_PROCESSOR_ID, vcpu->vpid);
-	vmwrite(TSC_OFFSET, vcpu->tsc_offset);
 
 	store_idt(&idt);
 	vmwrite(HOST_IDTR_BASE, idt.address);

@@ -25,10 +25,19 @@ struct kvml_vmx_config {
 	u64 ept_pointer_bits;	/* of every EPTP, beside the address */
 	bool flush_l1d;		/* before each entry: the processor has the L1TF bug */
 	u64 star, lstar, fmask, xss;	/* of the host */
-	bool stopping;		/* the machine is going down: no vCPU is to be loaded any more */
+	u64 tsc_lost;		/* by which the host's TSC went back when the machine slept */
 };
 
 extern struct kvml_vmx_config kvml_vmx;
+
+/* Goes with some device: VMX is off, and the TSC is minded, while the machine sleeps. */
+extern struct dev_pm_domain kvml_vmx_sleep;
+
+/* The host's TSC, which never goes back. The guest's is this and an offset. */
+static inline u64 kvml_tsc(void)
+{
+	return rdtsc() + kvml_vmx.tsc_lost;
+}
 
 /* Can VMX bring a guest out at a given TSC? */
 static inline bool kvml_has_preemption_timer(void)
@@ -42,8 +51,8 @@ int kvml_vmx_read_capabilities(void);
 int kvml_vmx_init(void);
 void kvml_vmx_exit(void);
 
-/* A new VMXON region or VMCS, or null. */
-u32 *kvml_vmx_region(gfp_t flags);
+/* A new one, or null. */
+u32 *kvml_vmcs_create(void);
 /* The vCPU's, which may still be in some CPU. */
 void kvml_vmcs_free(struct kvml_vcpu *vcpu);
 /* Makes the vCPU's VMCS the current one of this CPU; preemption off. True: it came from elsewhere. */

@@ -94,6 +94,9 @@ static void read_mitigations(void)
 
 int kvml_vmx_read_capabilities(void)
 {
+	/* Spin locks are held with interrupts off, and an interrupt's own timer wakes threads. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return refuse("kernels with PREEMPT_RT are not supported");
 	if (!boot_cpu_has(X86_FEATURE_VMX))
 		return refuse("this processor has no VMX, or the firmware disabled it");
 	if (!boot_cpu_has(X86_FEATURE_CONSTANT_TSC) || check_tsc_unstable())

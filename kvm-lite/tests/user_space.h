@@ -25,6 +25,7 @@ extern u64 kvml_test_now_ns;
 #define GENMASK_ULL(high, low) ((~0ULL << (low)) & (~0ULL >> (63 - (high))))
 #define READ_ONCE(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
 #define WRITE_ONCE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELAXED)
+#define smp_store_release(place, value) __atomic_store_n(place, value, __ATOMIC_RELEASE)
 /*
  * Bits as the kernel counts them, atomic and full barriers as on x86. Byte by byte, since others
  * look at the same memory as registers of 32 bits.
