@@ -7,6 +7,7 @@
 #include <linux/version.h>
 #include <asm/desc.h>
 #include <asm/nospec-branch.h>
+#include <asm/perf_event.h>
 #include <asm/reboot.h>
 #include <asm/tlbflush.h>
 #include <asm/trapnr.h>
@@ -61,6 +62,8 @@ static void enable_this_cpu(struct vmx_cpu *cpu)
 				   smp_processor_id());
 		return;
 	}
+	/* Some processors cannot trace themselves meanwhile. */
+	intel_pt_handle_vmx(1);
 	cr4_set_bits(X86_CR4_VMXE);
 	address = slow_virt_to_phys(this_cpu_ptr(regions));
 	asm goto("1: vmxon %0\n\t"
@@ -71,6 +74,7 @@ static void enable_this_cpu(struct vmx_cpu *cpu)
 	return;
 failed:
 	cr4_clear_bits(X86_CR4_VMXE);
+	intel_pt_handle_vmx(0);
 	pr_err_ratelimited(KVML_NAME ": VMXON failed on CPU %d; does the firmware allow VMX?\n",
 			   smp_processor_id());
 }
@@ -94,6 +98,7 @@ static void disable_this_cpu(struct vmx_cpu *cpu)
 	list_for_each_entry_safe(vcpu, next, &cpu->loaded, vmcs_entry)
 		unload_vmcs(vcpu);
 	asm volatile("vmxoff" : : : "cc", "memory");
+	intel_pt_handle_vmx(0);
 	cpu->on = false;
 }
 
@@ -119,12 +124,8 @@ static void set_leaving(void *leaving)
 
 static int bring_up(unsigned int number)
 {
-	struct vmx_cpu *cpu = per_cpu_ptr(&vmx_cpus, number);
-
-	INIT_LIST_HEAD(&cpu->loaded);
-	*per_cpu_ptr(regions, number) = kvml_vmx.revision;
 	set_leaving(&(bool){ false });
-	return cpu->on ? 0 : -EBUSY;
+	return this_cpu_read(vmx_cpus.on) ? 0 : -EBUSY;
 }
 
 static int take_down(unsigned int number)
@@ -198,13 +199,17 @@ static void fill_msr_bitmap(void)
 
 int kvml_vmx_init(void)
 {
-	int outcome = kvml_vmx_read_capabilities();
+	int cpu, outcome = kvml_vmx_read_capabilities();
 
 	if (outcome)
 		return outcome;
 	regions = __alloc_percpu(PAGE_SIZE, PAGE_SIZE);
 	if (!regions)
 		return -ENOMEM;
+	for_each_possible_cpu(cpu) {
+		INIT_LIST_HEAD(&per_cpu(vmx_cpus, cpu).loaded);
+		*per_cpu_ptr(regions, cpu) = kvml_vmx.revision;
+	}
 	fill_msr_bitmap();
 	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "kvm-lite:online", bring_up,
 					  take_down);
