@@ -232,7 +232,8 @@ static int run_once(struct kvml_vcpu *vcpu)
 	 * So either we see the work here, or it sees us and interrupts.
 	 */
 	smp_store_mb(vcpu->running_cpu, smp_processor_id());
-	if (need_resched() || must_leave(vcpu) || READ_ONCE(vcpu->requests)) {
+	if (need_resched() || test_thread_flag(TIF_NOTIFY_RESUME) || must_leave(vcpu) ||
+	    READ_ONCE(vcpu->requests)) {
 		WRITE_ONCE(vcpu->running_cpu, -1);
 		local_irq_enable();
 		return serve_requests(vcpu);
@@ -312,11 +313,14 @@ static int run_loop(struct kvml_vcpu *vcpu)
 
 	for (;;) {
 		cond_resched();
-		/* What is done on the way to user space: this goes there and, unseen, comes back. */
+		/*
+		 * What is done on the way to user space: this goes there and, unseen, comes back.
+		 * Where a signal's handler runs on that way, it is -EINTR.
+		 */
 		if (test_thread_flag(TIF_NOTIFY_RESUME) && !signal_pending(current)) {
 			set_thread_flag(TIF_NOTIFY_SIGNAL);
 			vcpu->run->exit_reason = KVM_EXIT_INTR;
-			return -ERESTARTNOINTR;
+			return -ERESTARTNOHAND;
 		}
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 		outcome = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_once(vcpu) :
@@ -353,6 +357,5 @@ int kvml_vcpu_run(struct kvml_vcpu *vcpu)
 		sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
 		sigemptyset(&current->real_blocked);
 	}
-	/* A signal that came meanwhile ends KVM_RUN, as always. */
-	return outcome == -ERESTARTNOINTR && task_sigpending(current) ? -EINTR : outcome;
+	return outcome;
 }

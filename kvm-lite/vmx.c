@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <linux/cpu.h>
+#include <linux/namei.h>
 #include <linux/pm.h>
 #include <linux/reboot.h>
 #include <linux/version.h>
@@ -200,6 +201,7 @@ static void fill_msr_bitmap(void)
 int kvml_vmx_init(void)
 {
 	int cpu, outcome = kvml_vmx_read_capabilities();
+	struct path path;
 
 	if (outcome)
 		return outcome;
@@ -223,11 +225,11 @@ int kvml_vmx_init(void)
 	 * but before 6.12 when it is loaded, and then it turns VMX off for us as well.
 	 */
 	minds_emergencies = LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) ||
-		!__symbol_get("kvm_rebooting");
+		kern_path("/sys/module/kvm_intel", LOOKUP_FOLLOW, &path);
 	if (minds_emergencies)
 		cpu_emergency_register_virt_callback(turn_off_at_once);
 	else
-		__symbol_put("kvm_rebooting");
+		path_put(&path);
 	return 0;
 }
 
