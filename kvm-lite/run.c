@@ -151,11 +151,17 @@ static int enter_and_leave(struct kvml_vcpu *vcpu)
 }
 
 /* KVM_RUN has to return, whatever the guest would do next. */
-static inline bool must_leave(struct kvml_vcpu *vcpu)
+static inline bool must_return(struct kvml_vcpu *vcpu)
 {
 	/* Some kernels rename immediate_exit for everybody but user space; its place is ABI. */
 	return signal_pending(current) ||
 		READ_ONCE(*(&vcpu->run->request_interrupt_window + 1));
+}
+
+/* As above, or there is work that the kernel does on the way to user space. */
+static inline bool must_leave(struct kvml_vcpu *vcpu)
+{
+	return must_return(vcpu) || test_thread_flag(TIF_NOTIFY_RESUME);
 }
 
 static bool halt_is_over(struct kvml_vcpu *vcpu)
@@ -200,7 +206,11 @@ static int serve_requests(struct kvml_vcpu *vcpu)
 	if (!must_leave(vcpu))
 		return KVML_RESUME;
 	vcpu->run->exit_reason = KVM_EXIT_INTR;
-	return -EINTR;
+	if (must_return(vcpu))
+		return -EINTR;
+	/* There and, unseen, back again; but -EINTR where a signal's handler runs on the way. */
+	set_thread_flag(TIF_NOTIFY_SIGNAL);
+	return -ERESTARTNOHAND;
 }
 
 static int entry_failed(struct kvml_vcpu *vcpu, u32 reason)
@@ -232,8 +242,7 @@ static int run_once(struct kvml_vcpu *vcpu)
 	 * So either we see the work here, or it sees us and interrupts.
 	 */
 	smp_store_mb(vcpu->running_cpu, smp_processor_id());
-	if (need_resched() || test_thread_flag(TIF_NOTIFY_RESUME) || must_leave(vcpu) ||
-	    READ_ONCE(vcpu->requests)) {
+	if (need_resched() || must_leave(vcpu) || READ_ONCE(vcpu->requests)) {
 		WRITE_ONCE(vcpu->running_cpu, -1);
 		local_irq_enable();
 		return serve_requests(vcpu);
@@ -313,15 +322,6 @@ static int run_loop(struct kvml_vcpu *vcpu)
 
 	for (;;) {
 		cond_resched();
-		/*
-		 * What is done on the way to user space: this goes there and, unseen, comes back.
-		 * Where a signal's handler runs on that way, it is -EINTR.
-		 */
-		if (test_thread_flag(TIF_NOTIFY_RESUME) && !signal_pending(current)) {
-			set_thread_flag(TIF_NOTIFY_SIGNAL);
-			vcpu->run->exit_reason = KVM_EXIT_INTR;
-			return -ERESTARTNOHAND;
-		}
 		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 		outcome = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_once(vcpu) :
 									     wait_for_work(vcpu);
