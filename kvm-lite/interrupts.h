@@ -50,12 +50,12 @@ struct kvml_interrupts {
  */
 struct kvml_clock {
 	struct pvclock_vcpu_time_info reference;	/* of a guest whose TSC is the host's */
-	u32 generation;			/* changes whenever the reference does */
+	atomic_t generation;		/* changes after the reference or a vCPU's TSC does */
 };
 
 struct kvml_vcpu_clock {
 	u64 system_time_msr;		/* MSR_KVM_SYSTEM_TIME_NEW: address and enable bit */
-	u32 generation;			/* of the reference that the guest's page shows; 0: of none */
+	int generation;			/* of what the guest's page shows; 0: of nothing */
 	bool paused;			/* user space stopped the VM (KVM_KVMCLOCK_CTRL) */
 };
 

@@ -180,16 +180,12 @@ static bool is_acceptable(struct kvml_vcpu *vcpu, const struct known_msr *msr, u
 
 static void set_tsc_offset(struct kvml_vcpu *vcpu, u64 offset)
 {
-	struct kvml_clock *clock = &vcpu->vm->clock;
-
-	vcpu->tsc_offset = offset;
+	WRITE_ONCE(vcpu->tsc_offset, offset);
 	vmwrite(TSC_OFFSET, offset + kvml_vmx.tsc_lost);
 	/* A TSC deadline now lies elsewhere in time. */
 	kvml_apic_timer_changed(&vcpu->lapic.apic);
 	/* The guest's kvmclock page, too; the others' pages say whether all have one TSC. */
-	mutex_lock(&vcpu->vm->lock);
-	WRITE_ONCE(clock->generation, clock->generation + 1);
-	mutex_unlock(&vcpu->vm->lock);
+	atomic_inc_return(&vcpu->vm->clock.generation);
 }
 
 static void write_tsc(struct kvml_vcpu *vcpu, u64 value, bool host)

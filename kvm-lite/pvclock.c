@@ -18,7 +18,7 @@ static void set_time(struct kvml_clock *clock, u64 guest_ns)
 {
 	clock->reference.tsc_timestamp = kvml_tsc();
 	clock->reference.system_time = guest_ns;
-	WRITE_ONCE(clock->generation, clock->generation + 1);
+	atomic_inc_return(&clock->generation);
 }
 
 void kvml_clock_create(struct kvml_vm *vm)
@@ -79,10 +79,11 @@ void kvml_clock_update(struct kvml_vcpu *vcpu)
 	u8 flags = PVCLOCK_TSC_STABLE_BIT;
 	u32 i;
 
-	if (likely(vcpu->clock.generation == READ_ONCE(clock->generation)))
+	if (likely(vcpu->clock.generation == atomic_read(&clock->generation)))
 		return;
 	mutex_lock(&vcpu->vm->lock);
-	vcpu->clock.generation = clock->generation;
+	/* Pairs with the barriers of who changes it: what it stands for is not older. */
+	vcpu->clock.generation = atomic_read_acquire(&clock->generation);
 	info = clock->reference;
 	/* With this bit the guest reads any vCPU's page by any other's TSC. */
 	for (i = 0; i < vcpu->vm->vcpu_count; i++) {
